@@ -1,0 +1,21 @@
+package mocostream
+import (
+_ "github.com/alecthomas/kong"
+_ "github.com/goccy/go-yaml"
+_ "github.com/gomlx/compute/gobackend"
+_ "github.com/gomlx/go-xla/compute/xla"
+_ "github.com/gomlx/gomlx/ml/model"
+_ "github.com/schollz/progressbar/v3"
+_ "go.uber.org/goleak"
+_ "go.uber.org/zap"
+_ "golang.org/x/image/webp"
+_ "golang.org/x/image/vector"
+_ "golang.org/x/sync/errgroup"
+_ "golang.org/x/sys/unix"
+_ "golang.org/x/term"
+_ "github.com/apache/arrow/go/v17/parquet/pqarrow"
+_ "github.com/apache/arrow/go/v17/arrow/ipc"
+_ "gonum.org/v1/plot"
+_ "gonum.org/v1/plot/vg/vgsvg"
+_ "gonum.org/v1/gonum/stat/distuv"
+)

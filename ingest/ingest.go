@@ -1,0 +1,69 @@
+// Package ingest reads encoded images from where they lie. It knows files, shards and (later) buckets and topics; it
+// never decodes a pixel. A source is either Bounded (the loader chooses the order) or a Stream (the source does).
+//
+// Samples travel as Arrow record batches of Schema.
+package ingest
+
+import (
+	"context"
+
+	"github.com/apache/arrow/go/v17/arrow"
+)
+
+// Columns of Schema, by index.
+const (
+	ColKey       = iota // utf8: file path, S3 key or Kafka key
+	ColImage            // binary: the encoded bytes, untouched
+	ColLabel            // int32, nullable: class of a labelled source
+	ColTime             // timestamp[us], nullable: when the sample came to be
+	ColSource           // utf8: hash of the manifest; or cluster id, topic and topic id
+	ColPartition        // int32: file's or shard's index in the manifest; or Kafka's partition
+	ColOffset           // int64: index in the shard (0 for a file); or Kafka's offset
+	ColItem             // int32: which image of a message that holds several, else 0
+)
+
+// Schema is the form of every record that a Reader returns.
+var Schema = arrow.NewSchema([]arrow.Field{
+	{Name: "key", Type: arrow.BinaryTypes.String},
+	{Name: "image", Type: arrow.BinaryTypes.Binary},
+	{Name: "label", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+	{Name: "time", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+	{Name: "source", Type: arrow.BinaryTypes.String},
+	{Name: "partition", Type: arrow.PrimitiveTypes.Int32},
+	{Name: "offset", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "item", Type: arrow.PrimitiveTypes.Int32},
+}, nil)
+
+// ID names a sample for ever. Progress and the random keys of augmentation use all four fields.
+type ID struct {
+	Source    string `json:"source"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Item      int32  `json:"item,omitempty"`
+}
+
+// Bounded is a source with an end: a folder, a set of shards. The loader owns the order in which it is read.
+type Bounded interface {
+	// Manifest returns the frozen list of partitions. The first call may list the source and count its samples; the
+	// list is then stored, and a file added later changes nothing until the user asks for a new one.
+	Manifest(ctx context.Context) (*Manifest, error)
+	// Read opens partition at sample index from (0-based) and returns its samples in order, io.EOF after the last.
+	// It may be called concurrently. A call per file is cheap; a shard is meant to be read through. A partition that no
+	// longer is what the manifest says (size, or gone) is an error that names it.
+	Read(ctx context.Context, partition int32, from int64) (Reader, error)
+}
+
+// Stream is a source without an end: a topic, a followed prefix. The source owns the order.
+type Stream interface {
+	// Open starts at the first gap in done and skips what is inside it.
+	Open(ctx context.Context, done Progress) (Reader, error)
+}
+
+// Reader hands out samples. It is used by one goroutine, except Close, which may be called from another at any time
+// and unblocks Next.
+type Reader interface {
+	// Next returns one or more samples in Schema; the record is the caller's, to Release. It blocks until there is one
+	// and returns io.EOF after the last of a bounded source, ctx.Err() when cancelled, net.ErrClosed after Close.
+	Next(ctx context.Context) (arrow.Record, error)
+	Close() error
+}

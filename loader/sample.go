@@ -1,0 +1,60 @@
+package loader
+
+import (
+	"mocostream/ingest"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+)
+
+// Sample is one encoded image in training order: row Row of an ingest.Schema record, not copied. Whoever receives it
+// calls Release exactly once, after the last use of Image; that gives its bytes back to the loader's budget.
+type Sample struct {
+	Record arrow.Record
+	Row    int
+	Epoch  int64 // pass over a bounded source, from 0; 0 for streams
+	// Position counts the samples of the run in training order from 0, bad ones included.
+	Position uint64
+	// After is what is consumed once this sample is (with everything before it), for bounded sources.
+	After ingest.Position
+
+	release func()
+}
+
+// Image returns the encoded bytes, valid until Release.
+func (s *Sample) Image() []byte {
+	return s.Record.Column(ingest.ColImage).(*array.Binary).Value(s.Row)
+}
+
+// Key returns the file path, object key or message key.
+func (s *Sample) Key() string { return s.Record.Column(ingest.ColKey).(*array.String).Value(s.Row) }
+
+// Label returns the class, and whether the source gave one.
+func (s *Sample) Label() (int32, bool) {
+	c := s.Record.Column(ingest.ColLabel).(*array.Int32)
+	return c.Value(s.Row), c.IsValid(s.Row)
+}
+
+// Time returns microseconds since 1970 UTC, and whether the source gave one.
+func (s *Sample) Time() (int64, bool) {
+	c := s.Record.Column(ingest.ColTime).(*array.Timestamp)
+	return int64(c.Value(s.Row)), c.IsValid(s.Row)
+}
+
+// ID returns the sample's name for ever.
+func (s *Sample) ID() ingest.ID {
+	return ingest.ID{
+		Source:    s.Record.Column(ingest.ColSource).(*array.String).Value(s.Row),
+		Partition: s.Record.Column(ingest.ColPartition).(*array.Int32).Value(s.Row),
+		Offset:    s.Record.Column(ingest.ColOffset).(*array.Int64).Value(s.Row),
+		Item:      s.Record.Column(ingest.ColItem).(*array.Int32).Value(s.Row),
+	}
+}
+
+// Release gives the sample back. The sample must not be used afterwards.
+func (s *Sample) Release() {
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+}

@@ -1,0 +1,26 @@
+package loader
+
+import "mocostream/ingest"
+
+// Token is the state of the input side as of one batch. A checkpoint stores the token of the last finished batch: the
+// loader and the pool run ahead of it, and start from it after a resume.
+type Token struct {
+	Progress ingest.Progress `json:"progress"`
+	// Position is the number of samples drawn so far in training order, bad ones included.
+	Position uint64 `json:"position"`
+	// Bad holds the positions of the bad samples inside the last window (see Options of the dead-letter rule), so that a
+	// resumed run stops exactly where an uninterrupted one would.
+	Bad []uint64 `json:"bad,omitempty"`
+}
+
+// DeadLetter describes a sample that could not be decoded.
+type DeadLetter struct {
+	ID       ingest.ID `json:"id"`
+	Key      string    `json:"key"`
+	Reason   string    `json:"reason"` // short class: "truncated", "not_an_image", "too_large", ...; a metric label
+	Detail   string    `json:"detail"` // the decoder's words
+	Bytes    int       `json:"bytes"`
+	SHA256   string    `json:"sha256"` // of the encoded bytes, hex
+	Position uint64    `json:"position"`
+	Image    []byte    `json:"image,omitempty"` // the encoded bytes (base64 in JSON), unless configured away
+}

@@ -1,0 +1,38 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+
+	"mocostream/internal/safetensors"
+	"mocostream/loader"
+)
+
+// Checkpoint is everything a run goes on from: weights and the input's progress of the same instant.
+type Checkpoint struct {
+	Step    int64        // finished optimisation steps
+	Samples int64        // images that finished steps consumed
+	Token   loader.Token // of the last finished batch
+	Seed    uint64
+	Encoder EncoderOptions
+	// Config holds the run's effective configuration, key by key, without paths and secrets.
+	Config map[string]string
+	// Versions names what made the numbers: program, Go, GoMLX, backend and kernel variant.
+	Versions map[string]string
+	// Extra holds state of other parts (the length of the dead-letter file, say), by name.
+	Extra map[string]json.RawMessage
+
+	// Model has facebookresearch/moco's names: encoder_q.*, encoder_k.*, queue [dim, K], queue_ptr [1].
+	Model []safetensors.Tensor
+	// Optimizer has <slot>.<parameter>, for example momentum_buffer.encoder_q.conv1.weight.
+	Optimizer []safetensors.Tensor
+}
+
+// Checkpoints is where checkpoints are kept.
+type Checkpoints interface {
+	// Save makes c durable and returns its name (step-%09d). After a nil error no crash loses it. Older ones may be
+	// pruned by then, never the newest whole one.
+	Save(ctx context.Context, c *Checkpoint) (name string, err error)
+	// Newest returns the newest whole checkpoint and its name, passing over torn ones; fs.ErrNotExist if there is none.
+	Newest(ctx context.Context) (c *Checkpoint, name string, err error)
+}

@@ -1,0 +1,27 @@
+package train
+
+// StepResult is what one finished step reports, and a line of metrics.jsonl.
+type StepResult struct {
+	Step     int64   `json:"step"`     // finished steps, from 1
+	Samples  int64   `json:"samples"`  // images consumed so far
+	Epoch    float64 `json:"epoch"`    // passes over the data so far (0 for a stream)
+	Loss     float64 `json:"loss"`     // InfoNCE, nats
+	LR       float64 `json:"lr"`       // learning rate of this step
+	Positive float64 `json:"positive"` // mean cosine similarity of query and its key
+	Negative float64 `json:"negative"` // mean cosine similarity of queries and queue
+	Top1     float64 `json:"top1"`     // share of queries whose key beats the whole queue
+	// Spread is the mean over dimensions of the standard deviation of the queries, times sqrt(dim): 1 when they fill the
+	// sphere, 0 when collapsed.
+	Spread          float64 `json:"spread"`
+	GradNorm        float64 `json:"grad_norm"` // global L2 norm of the query encoder's gradient
+	ImagesPerSecond float64 `json:"images_per_second"`
+	DataWait        float64 `json:"data_wait"` // share of wall time spent waiting for a batch since the last report
+}
+
+// ProbeResult is an evaluation during or after training; a line of metrics.jsonl with "probe" set.
+type ProbeResult struct {
+	Step  int64   `json:"step"`
+	Probe string  `json:"probe"` // name
+	Top1  float64 `json:"knn_top1"`
+	Top5  float64 `json:"knn_top5"`
+}
