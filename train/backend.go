@@ -1,0 +1,106 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gomlx/compute"
+	_ "github.com/gomlx/compute/gobackend" // the pure-Go backend, always there
+	"mocostream/train/nn"
+)
+
+// goConfig is how the Go backend is run: its default can hang for ever once every worker holds a matrix product.
+const goConfig = "go:parallelism=-1"
+
+// Backend is where graphs run.
+type Backend struct {
+	compute.Backend
+	Config string // GoMLX's configuration string, e.g. "go:parallelism=-1" or "xla:cuda"
+	Why    string // why this one, in a sentence
+	Advice string // what a faster one would need; "" when there is none
+}
+
+// Layout is how activations lie in memory.
+type Layout string
+
+// The layouts, see package nn.
+const (
+	LayoutNHWC Layout = "nhwc"
+	LayoutCHWN Layout = "chwn"
+)
+
+// Layout returns the layout that the backend is fast in.
+func (b *Backend) Layout() Layout {
+	if strings.HasPrefix(b.Config, "go") {
+		return LayoutCHWN
+	}
+	return LayoutNHWC
+}
+
+func layersFor(layout Layout, differentiated bool) nn.Layers {
+	if layout == LayoutCHWN {
+		return nn.CHWN{Training: differentiated}
+	}
+	return nn.NHWC{}
+}
+
+// OpenBackend opens a backend: "auto" takes XLA on CUDA, else XLA on the CPU, else Go; "go", "xla:cuda", "xla:cpu",
+// or any configuration string of GoMLX. Nothing is ever downloaded. The caller calls Finalize.
+func OpenBackend(config string) (*Backend, error) {
+	switch config {
+	case "", "auto":
+		return openBest()
+	case "go":
+		return open(goConfig, "asked for")
+	}
+	return open(config, "asked for")
+}
+
+// openBest tries backends from the fastest.
+func openBest() (*Backend, error) {
+	var reasons []string
+	for _, config := range []string{"xla:cuda", "xla:cpu"} {
+		b, err := open(config, "the fastest that this machine has")
+		if err == nil {
+			return b, nil
+		}
+		reasons = append(reasons, fmt.Sprintf("%s: %s", config, firstLine(err)))
+	}
+	b, err := open(goConfig, "no XLA plugin can be used here")
+	if err != nil {
+		return nil, err
+	}
+	b.Advice = "XLA is 3 to 4 times faster on a CPU and far more on a GPU; `mocostream doctor` tells how to get it (" +
+		strings.Join(reasons, "; ") + ")"
+	return b, nil
+}
+
+func open(config, why string) (b *Backend, err error) {
+	defer recovered(&err, "open backend "+config)
+	if strings.HasPrefix(config, "xla") && !prepareXLA() {
+		return nil, errors.New("open backend " + config + ": this binary was built without cgo and so without XLA; " +
+			"build it with a C compiler installed, or set train.backend to go")
+	}
+	be, err := compute.NewWithConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("open backend %s: %w", config, err)
+	}
+	return &Backend{Backend: be, Config: config, Why: why}, nil
+}
+
+// recovered turns a panic, which is how GoMLX reports errors in graphs, into an error.
+func recovered(err *error, doing string) {
+	switch r := recover().(type) {
+	case nil:
+	case error:
+		*err = fmt.Errorf("%s: %w", doing, r)
+	default:
+		*err = fmt.Errorf("%s: %v", doing, r)
+	}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

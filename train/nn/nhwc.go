@@ -1,0 +1,92 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// NHWC is the layout of XLA: [B, H, W, C] with native convolutions, gradients by GoMLX's own differentiation.
+type NHWC struct{}
+
+var _ Layers = NHWC{}
+
+// Input implements Layers.
+func (NHWC) Input(images *Node, mean, std [3]float32) *Node {
+	if images.DType() != dtypes.Uint8 {
+		return images
+	}
+	x := graph.ConvertDType(images, dtypes.Float32)
+	scale, shift := normalisation(x, mean, std)
+	return graph.Add(graph.Mul(x, graph.Reshape(scale, 1, 1, 1, 3)), graph.Reshape(shift, 1, 1, 1, 3))
+}
+
+// normalisation returns scale and shift [3] with (x/255 - mean)/std = x*scale + shift.
+func normalisation(x *Node, mean, std [3]float32) (scale, shift *Node) {
+	a, b := make([]float32, 3), make([]float32, 3)
+	for c := range 3 {
+		a[c] = float32(1 / (255 * float64(std[c])))
+		b[c] = float32(-float64(mean[c]) / float64(std[c]))
+	}
+	return graph.Const(x.Graph(), a), graph.Const(x.Graph(), b)
+}
+
+// Conv implements Layers.
+func (NHWC) Conv(x, weight *Node, stride int) *Node {
+	p := (weight.Shape().Dimensions[2] - 1) / 2
+	axes := graph.ConvolveAxesConfig{
+		InputBatch: 0, InputSpatial: []int{1, 2}, InputChannels: 3,
+		KernelOutputChannels: 0, KernelInputChannels: 1, KernelSpatial: []int{2, 3},
+		OutputBatch: 0, OutputSpatial: []int{1, 2}, OutputChannels: 3,
+	}
+	return graph.Convolve(x, weight).AxesConfig(axes).Strides(stride).PaddingPerDim([][2]int{{p, p}, {p, p}}).Done()
+}
+
+// BatchNorm implements Layers.
+func (NHWC) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node) {
+	dims := x.Shape().Dimensions
+	c := dims[3]
+	m := x.Shape().Size() / c / groups
+	grouped := graph.Reshape(x, groups, m, c)
+	mu := graph.ReduceAndKeep(grouped, graph.ReduceMean, 1)
+	centred := graph.Sub(grouped, mu)
+	v := graph.ReduceAndKeep(graph.Square(centred), graph.ReduceMean, 1)
+	scale := graph.Mul(inverseRoot(v), graph.Reshape(gamma, 1, 1, c))
+	y = graph.Add(graph.Mul(centred, scale), graph.Reshape(beta, 1, 1, c))
+	mean = graph.Reshape(graph.ReduceMean(mu, 0), c)
+	variance = graph.MulScalar(graph.Reshape(graph.ReduceMean(v, 0), c), unbiased(m))
+	return graph.Reshape(y, dims...), graph.StopGradient(mean), graph.StopGradient(variance)
+}
+
+// inverseRoot is 1/sqrt(variance + epsilon). GoMLX has no gradient for Rsqrt.
+func inverseRoot(variance *Node) *Node {
+	return graph.Reciprocal(graph.Sqrt(graph.AddScalar(variance, Epsilon)))
+}
+
+// unbiased is the factor from a biased variance of m values to an unbiased one.
+func unbiased(m int) float64 { return float64(m) / math.Max(float64(m-1), 1) }
+
+// BatchNormInference implements Layers.
+func (NHWC) BatchNormInference(x, gamma, beta, mean, variance *Node) *Node {
+	scale, shift := affine(gamma, beta, mean, variance)
+	c := x.Shape().Dimensions[3]
+	return graph.Add(graph.Mul(x, graph.Reshape(scale, 1, 1, 1, c)), graph.Reshape(shift, 1, 1, 1, c))
+}
+
+// affine returns scale and shift [C] that stand for a BatchNorm with fixed statistics.
+func affine(gamma, beta, mean, variance *Node) (scale, shift *Node) {
+	scale = graph.Mul(gamma, inverseRoot(variance))
+	return scale, graph.Sub(beta, graph.Mul(mean, scale))
+}
+
+// Activate implements Layers.
+func (NHWC) Activate(x *Node, kind Activation) *Node { return kind.Apply(x) }
+
+// MaxPool implements Layers.
+func (NHWC) MaxPool(x *Node) *Node {
+	return graph.MaxPool(x).Window(3).Strides(2).PaddingPerDim([][2]int{{1, 1}, {1, 1}}).Done()
+}
+
+// Pool implements Layers.
+func (NHWC) Pool(x *Node) *Node { return graph.ReduceMean(x, 1, 2) }

@@ -1,0 +1,213 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"mocostream/internal/safetensors"
+
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+func randomUnit(rng *rand.Rand, row []float32) {
+	var sum float64
+	for i := range row {
+		row[i] = float32(rng.NormFloat64())
+		sum += float64(row[i]) * float64(row[i])
+	}
+	for i := range row {
+		row[i] /= float32(math.Sqrt(sum))
+	}
+}
+
+// batchesTracked is torch's BatchNorm counter, which checkpoints carry and nothing reads.
+const batchesTracked = "num_batches_tracked"
+
+// State copies weights, queue and optimizer to the host, under the names that Checkpoint documents.
+func (t *Trainer) State() (weights, optimizer []safetensors.Tensor, err error) {
+	for _, encoder := range []string{queryEncoder, keyEncoder} {
+		tensors, err := t.encoderState(encoder)
+		if err != nil {
+			return nil, nil, err
+		}
+		weights = append(weights, tensors...)
+	}
+	queue, err := t.queueState()
+	if err != nil {
+		return nil, nil, err
+	}
+	weights = append(weights, queue...)
+	slots, err := t.options.Optimizer.slots()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, slot := range slots {
+		for _, p := range t.parameters {
+			if p.Trainable() {
+				name := queryEncoder + "." + p.Name
+				tensor, err := t.read(slot+"/"+name, slot+"."+name, p.Shape)
+				if err != nil {
+					return nil, nil, err
+				}
+				optimizer = append(optimizer, tensor)
+			}
+		}
+	}
+	return weights, optimizer, nil
+}
+
+// encoderState lists an encoder's tensors in torchvision's order, num_batches_tracked after each running_var.
+func (t *Trainer) encoderState(encoder string) ([]safetensors.Tensor, error) {
+	var list []safetensors.Tensor
+	for _, p := range t.parameters {
+		tensor, err := t.read(encoder+"/"+p.Name, encoder+"."+p.Name, p.Shape)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tensor)
+		if p.Kind == RunningVariance {
+			name := strings.TrimSuffix(tensor.Name, "running_var") + batchesTracked
+			list = append(list, safetensors.FromInt64s(name, []int{}, []int64{t.done}))
+		}
+	}
+	return list, nil
+}
+
+// queueState returns the queue as [dim, K] and its pointer.
+func (t *Trainer) queueState() ([]safetensors.Tensor, error) {
+	k, dim := t.options.K, t.options.Encoder.Dim
+	rows, err := t.floats(queueName)
+	if err != nil {
+		return nil, err
+	}
+	pointer, err := t.variable(pointerName).Value()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", pointerName, err)
+	}
+	return []safetensors.Tensor{
+		safetensors.FromFloat32s(queueName, []int{dim, k}, transposed(rows, k, dim)),
+		safetensors.FromInt64s(pointerName, []int{1}, []int64{int64(tensors.ToScalar[int32](pointer))}),
+	}, nil
+}
+
+func (t *Trainer) read(variable, name string, shape []int) (safetensors.Tensor, error) {
+	values, err := t.floats(variable)
+	if err != nil {
+		return safetensors.Tensor{}, err
+	}
+	return safetensors.FromFloat32s(name, shape, values), nil
+}
+
+// floats copies a variable to the host: a variable's own tensor is gone after the next step.
+func (t *Trainer) floats(variable string) ([]float32, error) {
+	value, err := t.variable(variable).Value()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", variable, err)
+	}
+	return tensors.CopyFlatData[float32](value)
+}
+
+// transposed turns [rows, cols] into [cols, rows].
+func transposed(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	for r := range rows {
+		for c := range cols {
+			y[c*rows+r] = x[r*cols+c]
+		}
+	}
+	return y
+}
+
+// Restore puts the trainer where the checkpoint was taken. Every tensor must be there in its shape; an error names the
+// first that is not and leaves the trainer unusable.
+func (t *Trainer) Restore(c *Checkpoint) error {
+	if c.Encoder != t.options.Encoder {
+		return fmt.Errorf("checkpoint holds a %s, the configuration asks for a %s; change train.arch, width, stem, head, dim and activation back, or another sink.dir",
+			c.Encoder, t.options.Encoder)
+	}
+	have := byName(slices.Concat(c.Model, c.Optimizer))
+	for _, encoder := range []string{queryEncoder, keyEncoder} {
+		if err := t.load(encoder, t.parameters, have, func(p Parameter) string { return encoder + "." + p.Name }); err != nil {
+			return err
+		}
+	}
+	slots, err := t.options.Optimizer.slots()
+	if err != nil {
+		return err
+	}
+	for _, slot := range slots {
+		for _, p := range t.parameters {
+			if p.Trainable() {
+				name := queryEncoder + "." + p.Name
+				if err := t.write(slot+"/"+name, have, slot+"."+name, p.Shape); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	t.done = c.Step
+	return t.restoreQueue(have)
+}
+
+func (t *Trainer) load(encoder string, parameters []Parameter, have map[string]safetensors.Tensor, name func(Parameter) string) error {
+	for _, p := range parameters {
+		if err := t.write(encoder+"/"+p.Name, have, name(p), p.Shape); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Trainer) restoreQueue(have map[string]safetensors.Tensor) error {
+	k, dim := t.options.K, t.options.Encoder.Dim
+	values, err := floatsOf(have, queueName, []int{dim, k})
+	if err != nil {
+		return err
+	}
+	if err := t.create(queueName, transposed(values, dim, k), k, dim); err != nil {
+		return err
+	}
+	pointer, err := safetensors.Int64s(have[pointerName])
+	if err != nil || len(pointer) != 1 || pointer[0] < 0 || pointer[0] >= int64(k) {
+		return fmt.Errorf("checkpoint: %s is missing or outside the queue of %d keys", pointerName, k)
+	}
+	return t.set(pointerName, tensors.FromScalar(int32(pointer[0])))
+}
+
+func (t *Trainer) write(variable string, have map[string]safetensors.Tensor, name string, shape []int) error {
+	values, err := floatsOf(have, name, shape)
+	if err != nil {
+		return err
+	}
+	return t.create(variable, values, shape...)
+}
+
+// floatsOf returns tensor name of the given shape.
+func floatsOf(have map[string]safetensors.Tensor, name string, shape []int) ([]float32, error) {
+	tensor, ok := have[name]
+	if !ok {
+		return nil, fmt.Errorf("checkpoint: tensor %s is missing", name)
+	}
+	if !slices.Equal(tensor.Shape, shape) {
+		return nil, fmt.Errorf("checkpoint: tensor %s has shape %v, expected %v", name, tensor.Shape, shape)
+	}
+	return safetensors.Float32s(tensor)
+}
+
+func byName(list []safetensors.Tensor) map[string]safetensors.Tensor {
+	m := make(map[string]safetensors.Tensor, len(list))
+	for _, t := range list {
+		m[t.Name] = t
+	}
+	return m
+}
+
+// String says the architecture in words, for errors.
+func (o EncoderOptions) String() string {
+	return fmt.Sprintf("%s (width %d, %s stem, %s head, dim %d, %s)", o.Arch, o.Width, o.Stem, o.Head, o.Dim, o.Activation)
+}

@@ -1,0 +1,277 @@
+// Package train trains encoders by momentum contrast (MoCo, arXiv 1911.05722): encoders and heads, the compiled step,
+// optimizers and schedules, the loop, and what is measured along the way. It alone knows GoMLX.
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"mocostream/augment"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+)
+
+// Options is everything that the compiled step depends on.
+type Options struct {
+	Encoder   EncoderOptions
+	Size      int     // height and width of a view, pixels
+	Batch     int     // images a step
+	K         int     // length of the queue; at least Batch, need not be a multiple
+	M         float64 // momentum of the key encoder
+	T         float64 // temperature
+	Groups    int     // BatchNorm groups (shuffle-BN on one device); divides Batch
+	Mean, Std [3]float32
+	Optimizer OptimizerOptions
+	Schedule  ScheduleOptions
+	Seed      uint64
+}
+
+// Validate names the first option that is out of range, with the remedy.
+func (o Options) Validate() error {
+	if err := o.Encoder.Validate(); err != nil {
+		return err
+	}
+	if _, err := o.Optimizer.slots(); err != nil {
+		return err
+	}
+	switch {
+	case o.Batch < 2:
+		return fmt.Errorf("train: a batch of %d; use at least 2", o.Batch)
+	case o.Size < 8:
+		return fmt.Errorf("train: views of %d pixels; use at least 8", o.Size)
+	case o.K < o.Batch:
+		return fmt.Errorf("train: a queue of %d keys is shorter than the batch (%d); raise train.k", o.K, o.Batch)
+	case o.Groups < 1 || o.Batch%o.Groups != 0:
+		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d; change train.bn_groups", o.Groups, o.Batch)
+	case o.T <= 0 || o.M < 0 || o.M >= 1:
+		return fmt.Errorf("train: temperature must be above 0 and momentum in [0, 1), got %v and %v", o.T, o.M)
+	}
+	return o.Schedule.Validate()
+}
+
+// ErrNotFinite says that loss or gradient is no number any more. The step's effect is undefined: go on from a checkpoint.
+var ErrNotFinite = errors.New("loss or gradient is not finite")
+
+// Trainer holds weights, queue and optimizer on a device and moves them by one compiled step. It is used by one
+// goroutine.
+type Trainer struct {
+	backend    *Backend
+	options    Options
+	layout     Layout
+	parameters []Parameter
+	store      *model.Store
+	exec       *model.Exec
+	done       int64 // finished steps
+	traced     bool  // tests: the step returns q, k, logits and gradients too
+}
+
+// New makes a trainer with random weights (torchvision's initialisation), k equal to q, and a queue of random unit
+// vectors. Nothing is compiled yet.
+func New(backend *Backend, o Options) (*Trainer, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Trainer{backend: backend, options: o, layout: backend.Layout(), parameters: o.Encoder.Parameters(), store: model.NewStore()}
+	return t, t.initialise()
+}
+
+// Steps is the number of finished steps.
+func (t *Trainer) Steps() int64 { return t.done }
+
+// Options returns what the trainer was made with.
+func (t *Trainer) Options() Options { return t.options }
+
+// Close frees the compiled step and the device's memory.
+func (t *Trainer) Close() {
+	if t.exec != nil {
+		t.exec.Finalize()
+	}
+	for v := range t.store.IterVariables() {
+		_ = v.Finalize() // nothing is left to do about memory that was lost with a failed step
+	}
+}
+
+func (t *Trainer) initialise() error {
+	slots, err := t.options.Optimizer.slots()
+	if err != nil {
+		return err
+	}
+	for _, p := range t.parameters {
+		values := p.Initial(t.options.Seed)
+		for _, encoder := range []string{queryEncoder, keyEncoder} {
+			if err := t.create(encoder+"/"+p.Name, slices.Clone(values), p.Shape...); err != nil {
+				return err
+			}
+		}
+		for _, slot := range slots {
+			if p.Trainable() {
+				if err := t.create(slot+"/"+queryEncoder+"."+p.Name, make([]float32, p.Size()), p.Shape...); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return t.resetQueue()
+}
+
+// resetQueue fills the queue with random unit vectors, as the reference does, and sets the pointer to 0.
+func (t *Trainer) resetQueue() error {
+	rng := rand.New(rand.NewPCG(t.options.Seed, 0x71756575)) // "queu"
+	k, dim := t.options.K, t.options.Encoder.Dim
+	values := make([]float32, k*dim)
+	for row := range k {
+		randomUnit(rng, values[row*dim:(row+1)*dim])
+	}
+	if err := t.create(queueName, values, k, dim); err != nil {
+		return err
+	}
+	return t.set(pointerName, tensors.FromScalar(int32(0)))
+}
+
+func (t *Trainer) create(name string, values []float32, shape ...int) error {
+	return t.set(name, tensors.FromFlatDataAndDimensions(values, shape...))
+}
+
+// set creates the variable or replaces its value.
+func (t *Trainer) set(name string, value *tensors.Tensor) error {
+	if v := t.store.GetVariable("/" + name); v != nil {
+		return v.SetValue(value)
+	}
+	v, err := t.store.CreateVariable("/"+name, value)
+	if err != nil {
+		return fmt.Errorf("create variable %s: %w", name, err)
+	}
+	v.SetTrainable(false) // GoMLX's own optimizers are not used; ours knows its parameters
+	return nil
+}
+
+// variable finds what initialise made; a name that is not there is a mistake in this package.
+func (t *Trainer) variable(name string) *model.Variable {
+	v := t.store.GetVariable("/" + name)
+	if v == nil {
+		panic(fmt.Errorf("no variable %q", name))
+	}
+	return v
+}
+
+// slots returns the optimizer's state of a query encoder's parameter.
+func (t *Trainer) slots(v *model.Variable) []*model.Variable {
+	names, _ := t.options.Optimizer.slots() // validated
+	found := make([]*model.Variable, len(names))
+	for i, name := range names {
+		found[i] = t.variable(name + "/" + queryEncoder + "." + v.Name())
+	}
+	return found
+}
+
+// Compile builds and compiles the step; Step does it on first use.
+func (t *Trainer) Compile() (err error) {
+	defer recovered(&err, "compile step")
+	if t.exec != nil {
+		return nil
+	}
+	exec, err := model.NewExec(t.backend.Backend, t.store, t.buildStep)
+	if err != nil {
+		return fmt.Errorf("compile step: %w", err)
+	}
+	views := shapes.Make(dtypes.Uint8, t.options.Batch, t.options.Size, t.options.Size, 3)
+	if _, err := exec.Compile(views, views, shapes.Make(dtypes.Int32, t.options.Batch), shapes.Make(dtypes.Float32, 3)); err != nil {
+		return fmt.Errorf("compile step: %w", err)
+	}
+	t.exec = exec
+	return nil
+}
+
+// Step takes one optimisation step on b. It owns b, also on error, and releases it once the device has its copy. A
+// step that fails loses the variables it was to change: go on from a checkpoint. StepResult's throughput is left to
+// the loop.
+func (t *Trainer) Step(ctx context.Context, b augment.Batch) (StepResult, error) {
+	defer b.Release()
+	if err := ctx.Err(); err != nil {
+		return StepResult{}, err
+	}
+	if err := t.fits(&b); err != nil {
+		return StepResult{}, err
+	}
+	if err := t.Compile(); err != nil {
+		return StepResult{}, err
+	}
+	views := shapes.Make(dtypes.Uint8, t.options.Batch, t.options.Size, t.options.Size, 3)
+	query, err := tensors.FromRaw(t.backend.Backend, 0, views, b.Query())
+	if err != nil {
+		return StepResult{}, fmt.Errorf("copy query views to the device: %w", err)
+	}
+	key, err := tensors.FromRaw(t.backend.Backend, 0, views, b.Key())
+	if err != nil {
+		return StepResult{}, fmt.Errorf("copy key views to the device: %w", err)
+	}
+	b.Release()
+	rate := t.options.Schedule.Rate(t.done)
+	outputs, err := t.execute(query, key, t.order(), rate)
+	if err != nil {
+		return StepResult{}, err
+	}
+	return t.result(outputs[0], rate)
+}
+
+func (t *Trainer) fits(b *augment.Batch) error {
+	if b.Len() != t.options.Batch || b.Size != t.options.Size {
+		return fmt.Errorf("step: batch of %d views of %d pixels, compiled for %d of %d", b.Len(), b.Size, t.options.Batch, t.options.Size)
+	}
+	return nil
+}
+
+// execute runs the compiled step; the inputs are freed.
+func (t *Trainer) execute(query, key *tensors.Tensor, order []int32, rate float64) (outputs []*tensors.Tensor, err error) {
+	defer recovered(&err, fmt.Sprintf("step %d", t.done+1))
+	hyper := t.options.Optimizer.hyper(rate, t.done)
+	outputs, err = t.exec.Exec(query, key, order, hyper[:])
+	query.FinalizeAll()
+	key.FinalizeAll()
+	if err != nil {
+		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
+	}
+	t.done++
+	return outputs, nil
+}
+
+// order is the permutation in which this step's keys are encoded: a function of seed and step alone.
+func (t *Trainer) order() []int32 {
+	rng := rand.New(rand.NewPCG(t.options.Seed^0x73687566, uint64(t.done))) // "shuf"
+	order := make([]int32, t.options.Batch)
+	for i := range order {
+		order[i] = int32(i)
+	}
+	rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
+}
+
+// result reads the step's report.
+func (t *Trainer) result(report *tensors.Tensor, rate float64) (StepResult, error) {
+	defer report.FinalizeAll()
+	values, err := tensors.CopyFlatData[float32](report)
+	if err != nil {
+		return StepResult{}, fmt.Errorf("read report of step %d: %w", t.done, err)
+	}
+	r := StepResult{
+		Step:     t.done,
+		Loss:     float64(values[reportLoss]),
+		LR:       rate,
+		Positive: float64(values[reportPositive]),
+		Negative: float64(values[reportNegative]),
+		Top1:     float64(values[reportTop1]),
+		Spread:   float64(values[reportSpread]),
+		GradNorm: float64(values[reportGradNorm]),
+	}
+	if !finite(r.Loss) || !finite(r.GradNorm) {
+		return r, fmt.Errorf("step %d: %w (loss %v, gradient norm %v); lower train.optimizer.lr, lengthen train.schedule.warmup_steps or raise train.t",
+			t.done, ErrNotFinite, r.Loss, r.GradNorm)
+	}
+	return r, nil
+}
