@@ -82,4 +82,6 @@ func (p *Progress) Clone() Progress {
 	return c
 }
 
-func (p *Progress) offsets(source string, partition int32) Intervals { return p.Streams[source][partition] }
+func (p *Progress) offsets(source string, partition int32) Intervals {
+	return p.Streams[source][partition]
+}
