@@ -54,7 +54,7 @@ func (f forward) head(features *Node) *Node {
 	if f.options.Head == "linear" {
 		return f.linear("fc", features)
 	}
-	hidden := nn.Activation(f.options.Activation).Apply(f.linear("fc.0", features))
+	hidden := nn.ReLU.Apply(f.linear("fc.0", features)) // ReLU whatever the encoder's activation is
 	return f.linear("fc.2", hidden)
 }
 

@@ -26,10 +26,10 @@ func (s groupSums) size() int { return s.pixels * s.batch / s.groups }
 
 // sum returns [C, groups] of x [C, H*W*B].
 func (s groupSums) sum(x *Node) *Node {
-	if s.groups == 1 {
-		return product(x, ones(x, s.pixels*s.batch, 1))
-	}
 	perPixel := product(graph.Reshape(x, s.channels*s.pixels, s.batch), s.member)
+	if s.groups == 1 {
+		return product(graph.Reshape(perPixel, s.channels, s.pixels), ones(x, s.pixels, 1))
+	}
 	return graph.ReduceSum(graph.Reshape(perPixel, s.channels, s.pixels, s.groups), 1)
 }
 

@@ -48,15 +48,23 @@ func (NHWC) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node
 	dims := x.Shape().Dimensions
 	c := dims[3]
 	m := x.Shape().Size() / c / groups
-	grouped := graph.Reshape(x, groups, m, c)
-	mu := graph.ReduceAndKeep(grouped, graph.ReduceMean, 1)
+	grouped := graph.Reshape(x, groups, dims[0]/groups, dims[1]*dims[2], c)
+	mu := groupMean(grouped)
 	centred := graph.Sub(grouped, mu)
-	v := graph.ReduceAndKeep(graph.Square(centred), graph.ReduceMean, 1)
-	scale := graph.Mul(inverseRoot(v), graph.Reshape(gamma, 1, 1, c))
-	y = graph.Add(graph.Mul(centred, scale), graph.Reshape(beta, 1, 1, c))
+	v := groupMean(graph.Square(centred))
+	scale := graph.Mul(inverseRoot(v), graph.Reshape(gamma, 1, 1, 1, c))
+	y = graph.Add(graph.Mul(centred, scale), graph.Reshape(beta, 1, 1, 1, c))
 	mean = graph.Reshape(graph.ReduceMean(mu, 0), c)
 	variance = graph.MulScalar(graph.Reshape(graph.ReduceMean(v, 0), c), unbiased(m))
 	return graph.Reshape(y, dims...), graph.StopGradient(mean), graph.StopGradient(variance)
+}
+
+// groupMean is the mean [groups, 1, 1, C] of x [groups, samples, pixels, C]. It adds up in two stages, which keeps the
+// rounding error small where a backend adds one after the other; XLA makes one reduction of them.
+func groupMean(x *Node) *Node {
+	d := x.Shape().Dimensions
+	sum := graph.ReduceAndKeep(graph.ReduceAndKeep(x, graph.ReduceSum, 2), graph.ReduceSum, 1)
+	return graph.MulScalar(sum, 1/float64(d[1]*d[2]))
 }
 
 // inverseRoot is 1/sqrt(variance + epsilon). GoMLX has no gradient for Rsqrt.

@@ -1,0 +1,297 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mocostream/internal/safetensors"
+
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+)
+
+// goldenCase is case.json of a reference run, computed in float64 by PyTorch.
+type goldenCase struct {
+	Name    string `json:"name"`
+	Batch   int    `json:"batch"`
+	Image   int    `json:"image"`
+	Steps   int    `json:"steps"`
+	Encoder EncoderOptions
+	Moco    struct {
+		Mechanism   string  `json:"mechanism"`
+		Groups      int     `json:"bn_groups"`
+		Queue       int     `json:"queue"`
+		Momentum    float64 `json:"momentum_k"`
+		Temperature float64 `json:"temperature"`
+	} `json:"moco"`
+	Optimizer struct {
+		LR          []float64 `json:"lr"`
+		Momentum    float64   `json:"momentum"`
+		WeightDecay float64   `json:"weight_decay"`
+	} `json:"optimizer"`
+	Float32Error map[string]float64 `json:"float32_error"`
+}
+
+// TestGolden repeats reference steps and compares what came of them, on both layouts. Cases lie in testdata/golden;
+// MOCOSTREAM_GOLDEN names a folder with more. MOCOSTREAM_REQUIRE_GOLDEN (set by CI) makes their absence a failure.
+func TestGolden(t *testing.T) {
+	folders := []string{"testdata/golden"}
+	if more := os.Getenv("MOCOSTREAM_GOLDEN"); more != "" {
+		folders = append(folders, more)
+	} else if os.Getenv("MOCOSTREAM_REQUIRE_GOLDEN") != "" {
+		t.Fatal("MOCOSTREAM_GOLDEN is not set: point it at the folder of reference cases")
+	}
+	for _, folder := range folders {
+		cases, err := filepath.Glob(filepath.Join(folder, "*", "case.json"))
+		if err != nil || len(cases) == 0 {
+			t.Fatalf("no reference cases (*/case.json) in %s", folder)
+		}
+		for _, path := range cases {
+			testGoldenCase(t, filepath.Dir(path))
+		}
+	}
+}
+
+func testGoldenCase(t *testing.T, dir string) {
+	text, err := os.ReadFile(filepath.Join(dir, "case.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c goldenCase
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatalf("%s: %v", dir, err)
+	}
+	for _, layout := range []Layout{LayoutNHWC, LayoutCHWN} {
+		t.Run(fmt.Sprintf("%s/%s", c.Name, layout), func(t *testing.T) {
+			if c.Moco.Mechanism != "moco" {
+				t.Skipf("mechanism %s is not part of this version", c.Moco.Mechanism)
+			}
+			list, _, err := safetensors.ReadFile(filepath.Join(dir, "tensors.safetensors"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			(&golden{T: t, goldenCase: c, reference: byName(list)}).run(layout)
+		})
+	}
+}
+
+// golden runs one case and compares group by group.
+type golden struct {
+	*testing.T
+	goldenCase
+	reference map[string]safetensors.Tensor
+}
+
+func (g *golden) run(layout Layout) {
+	trainer := g.trainer(layout)
+	defer trainer.Close()
+	ours := map[string][]float32{} // by the reference's names
+	for step := range g.Steps {
+		g.step(trainer, step, ours)
+	}
+	weights, optimizer, err := trainer.State()
+	if err != nil {
+		g.Fatal(err)
+	}
+	for _, tensor := range slices.Concat(weights, optimizer) {
+		if tensor.DType == "F32" {
+			ours["final."+tensor.Name], _ = safetensors.Float32s(tensor)
+		}
+	}
+	g.Run("queue_ptr", func(t *testing.T) { g.checkPointer(t, weights) })
+	ours["eval.encoder_q"] = g.evaluate(trainer)
+	for group, limit := range g.Float32Error {
+		g.compare(ours, group, max(10*limit, 1e-4))
+	}
+}
+
+// trainer starts from the reference's initial state.
+func (g *golden) trainer(layout Layout) *Trainer {
+	g.Helper()
+	backend, err := OpenBackend("go")
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(backend.Finalize)
+	t, err := New(backend, Options{
+		Encoder: g.Encoder, Size: g.Image, Batch: g.Batch,
+		K: g.Moco.Queue, M: g.Moco.Momentum, T: g.Moco.Temperature, Groups: g.Moco.Groups,
+		Optimizer: OptimizerOptions{Name: "sgd", Momentum: g.Optimizer.Momentum, WeightDecay: g.Optimizer.WeightDecay},
+		Schedule:  ScheduleOptions{Name: "constant"},
+	})
+	if err != nil {
+		g.Fatal(err)
+	}
+	t.layout, t.traced = layout, true
+	if err := t.Restore(g.initial(t)); err != nil {
+		g.Fatal(err)
+	}
+	if t.exec, err = model.NewExec(backend.Backend, t.store, t.buildStep); err != nil {
+		g.Fatal(err)
+	}
+	return t
+}
+
+// initial is the reference's state before step 0, as a checkpoint.
+func (g *golden) initial(t *Trainer) *Checkpoint {
+	c := &Checkpoint{Encoder: g.Encoder}
+	for name, tensor := range g.reference {
+		if rest, ok := strings.CutPrefix(name, "init."); ok {
+			tensor.Name = rest
+			c.Model = append(c.Model, tensor)
+		}
+	}
+	for _, p := range t.parameters {
+		if p.Trainable() {
+			name := "momentum_buffer." + queryEncoder + "." + p.Name
+			c.Optimizer = append(c.Optimizer, safetensors.FromFloat32s(name, p.Shape, make([]float32, p.Size())))
+		}
+	}
+	return c
+}
+
+// step feeds the reference's views and order, and records what the step returned.
+func (g *golden) step(t *Trainer, step int, ours map[string][]float32) {
+	g.Helper()
+	prefix := fmt.Sprintf("step%d.", step)
+	order := make([]int32, g.Batch)
+	perm, err := safetensors.Int64s(g.reference[prefix+"perm"])
+	if err != nil {
+		g.Fatal(err)
+	}
+	for i, p := range perm {
+		order[i] = int32(p)
+	}
+	outputs, err := t.execute(g.images(prefix+"im_q"), g.images(prefix+"im_k"), order, g.Optimizer.LR[step])
+	if err != nil {
+		g.Fatal(err)
+	}
+	ours[prefix+"loss"] = tensors.MustCopyFlatData[float32](outputs[0])[reportLoss:][:1]
+	for i, name := range []string{"q", "k", "logits"} {
+		ours[prefix+name] = tensors.MustCopyFlatData[float32](outputs[1+i])
+	}
+	gradients := outputs[4:]
+	for _, p := range t.parameters {
+		if p.Trainable() {
+			ours[prefix+"grad."+queryEncoder+"."+p.Name] = tensors.MustCopyFlatData[float32](gradients[0])
+			gradients = gradients[1:]
+		}
+	}
+}
+
+// images turns a reference tensor [B, 3, H, W] into NHWC.
+func (g *golden) images(name string) *tensors.Tensor {
+	g.Helper()
+	ref, ok := g.reference[name]
+	if !ok {
+		g.Fatalf("the reference has no %s", name)
+	}
+	x, err := safetensors.Float32s(ref)
+	if err != nil {
+		g.Fatal(err)
+	}
+	n, c, h, w := ref.Shape[0], ref.Shape[1], ref.Shape[2], ref.Shape[3]
+	y := make([]float32, 0, len(x))
+	for i := range n {
+		y = append(y, transposed(x[i*c*h*w:(i+1)*c*h*w], c, h*w)...)
+	}
+	return tensors.FromFlatDataAndDimensions(y, n, h, w, c)
+}
+
+// evaluate runs the final query encoder in inference mode, head included, without normalising.
+func (g *golden) evaluate(t *Trainer) []float32 {
+	g.Helper()
+	out, err := model.CallOnce(t.backend.Backend, t.store, func(_ *model.Scope, x *Node) *Node {
+		pass := t.forward(queryEncoder, false, nil)
+		pass.groups = 0
+		return pass.head(pass.features(x, t.options.Mean, t.options.Std))
+	}, g.images("eval.im"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	return tensors.MustCopyFlatData[float32](out)
+}
+
+func (g *golden) checkPointer(t *testing.T, weights []safetensors.Tensor) {
+	got, _ := safetensors.Int64s(byName(weights)[pointerName])
+	want, err := safetensors.Int64s(g.reference["final."+pointerName])
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%s is %v, want %v (%v)", pointerName, got, want, err)
+	}
+}
+
+// compare asks that a group's tensors agree: ||ours - ref|| / ||ref|| over all of them.
+func (g *golden) compare(ours map[string][]float32, group string, limit float64) {
+	g.Run(group, func(t *testing.T) {
+		var diff, norm float64
+		count := 0
+		for name, reference := range g.reference {
+			base, ok := member(group, name)
+			if !ok {
+				continue
+			}
+			count++
+			want, got := g.values(t, name), ours[name]
+			if len(got) != len(want) || reference.DType != "F32" {
+				t.Fatalf("%s: %d values, want %d", name, len(got), len(want))
+			}
+			var start []float32
+			if base {
+				start = g.values(t, strings.Replace(name, "final.", "init.", 1))
+			}
+			for i := range want {
+				w, o := float64(want[i]), float64(got[i])
+				if base {
+					w, o = w-float64(start[i]), o-float64(start[i])
+				}
+				diff += (o - w) * (o - w)
+				norm += w * w
+			}
+		}
+		if e := math.Sqrt(diff / norm); count == 0 || !(e <= limit) {
+			t.Errorf("relative error %.3g over %d tensors, limit %.3g", e, count, limit)
+		} else {
+			t.Logf("relative error %.3g over %d tensors, limit %.3g", e, count, limit)
+		}
+	})
+}
+
+func (g *golden) values(t *testing.T, name string) []float32 {
+	t.Helper()
+	x, err := safetensors.Float32s(g.reference[name])
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return x
+}
+
+// member says whether the reference's tensor belongs to a group, and whether its change since the start is meant.
+func member(group, name string) (change, ok bool) {
+	isStep := strings.HasPrefix(name, "step")
+	weight := strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias")
+	switch group {
+	case "loss", "q", "logits":
+		return false, isStep && strings.HasSuffix(name, "."+group)
+	case "first_gradient":
+		return false, strings.HasPrefix(name, "step0.grad.")
+	case "final_weights":
+		return false, weight && strings.HasPrefix(name, "final.encoder_")
+	case "change_q", "change_k":
+		return true, weight && strings.HasPrefix(name, "final.encoder_"+strings.TrimPrefix(group, "change_")+".")
+	case "momentum_buffer":
+		return false, strings.HasPrefix(name, "final.momentum_buffer.")
+	case "running":
+		return false, strings.HasPrefix(name, "final.encoder_q.") && strings.Contains(name, ".running_")
+	case "queue":
+		return false, name == "final.queue" || name == "final.bank"
+	case "eval":
+		return false, name == "eval.encoder_q"
+	}
+	return false, false
+}
