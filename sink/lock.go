@@ -1,0 +1,31 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked is wrapped by OpenStore's error when another process writes to the run folder.
+var ErrLocked = errors.New("another run is writing to it")
+
+// lockFolder takes the run folder for this process. The kernel gives the lock back when the file is closed or the
+// process ends, however it ends, so a crash leaves nothing to clean up.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock run folder: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lock run folder %s: %w; stop it, or give this run another sink.dir", dir, ErrLocked)
+	}
+	return nil, fmt.Errorf("lock run folder %s: %w", dir, err)
+}

@@ -1,0 +1,88 @@
+package sink
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path/filepath"
+
+	"mocostream/internal/safetensors"
+	"mocostream/train"
+)
+
+// write makes the folder tmp durable with all that c holds.
+func (s *Store) write(ctx context.Context, tmp string, c *train.Checkpoint) error {
+	if err := s.fs.Mkdir(tmp); err != nil {
+		return err
+	}
+	st := state{
+		Step: c.Step, Samples: c.Samples, Token: c.Token, Seed: c.Seed, Encoder: c.Encoder,
+		Config: c.Config, Versions: c.Versions, Extra: c.Extra, Files: map[string]fileSum{},
+	}
+	for _, part := range []struct {
+		name    string
+		tensors []safetensors.Tensor
+	}{{modelFile, c.Model}, {optimizerFile, c.Optimizer}} {
+		sum, err := s.writeFile(ctx, filepath.Join(tmp, part.name), func(w io.Writer) error {
+			return safetensors.Write(w, part.tensors, map[string]string{"format": "pt"})
+		})
+		if err != nil {
+			return err
+		}
+		st.Files[part.name] = sum
+	}
+	text, err := encodeState(st)
+	if err != nil {
+		return err
+	}
+	_, err = s.writeFile(ctx, filepath.Join(tmp, stateFile), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.fs.SyncDir(tmp)
+}
+
+// writeFile creates path with what write gives, synced, and returns the sum of those bytes.
+func (s *Store) writeFile(ctx context.Context, path string, write func(io.Writer) error) (fileSum, error) {
+	if err := ctx.Err(); err != nil {
+		return fileSum{}, err
+	}
+	f, err := s.fs.Create(path)
+	if err != nil {
+		return fileSum{}, err
+	}
+	sum := summer{h: sha256.New(), w: f}
+	buf := bufio.NewWriterSize(&sum, 1<<20)
+	err = write(buf)
+	if err == nil {
+		err = buf.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fileSum{}, fmt.Errorf("write %s: %w", path, err)
+	}
+	return fileSum{SHA256: hex.EncodeToString(sum.h.Sum(nil)), Bytes: sum.n}, nil
+}
+
+// summer hashes what should reach the file, whatever the file makes of it.
+type summer struct {
+	h hash.Hash
+	n int64
+	w io.Writer
+}
+
+func (s *summer) Write(p []byte) (int, error) {
+	s.h.Write(p)
+	s.n += int64(len(p))
+	return s.w.Write(p)
+}
