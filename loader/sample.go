@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"strings"
+
 	"mocostream/ingest"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -18,6 +20,7 @@ type Sample struct {
 	// After is what is consumed once this sample is (with everything before it), for bounded sources.
 	After ingest.Position
 
+	items   int32 // images in its message; 0 and 1 are one
 	release func()
 }
 
@@ -26,8 +29,10 @@ func (s *Sample) Image() []byte {
 	return s.Record.Column(ingest.ColImage).(*array.Binary).Value(s.Row)
 }
 
-// Key returns the file path, object key or message key.
-func (s *Sample) Key() string { return s.Record.Column(ingest.ColKey).(*array.String).Value(s.Row) }
+// Key returns a copy of the file path, object key or message key.
+func (s *Sample) Key() string {
+	return strings.Clone(s.Record.Column(ingest.ColKey).(*array.String).Value(s.Row))
+}
 
 // Label returns the class, and whether the source gave one.
 func (s *Sample) Label() (int32, bool) {
@@ -41,14 +46,20 @@ func (s *Sample) Time() (int64, bool) {
 	return int64(c.Value(s.Row)), c.IsValid(s.Row)
 }
 
-// ID returns the sample's name for ever.
+// ID returns the sample's name for ever. It may be kept after Release.
 func (s *Sample) ID() ingest.ID {
+	partition, offset := s.place()
 	return ingest.ID{
-		Source:    s.Record.Column(ingest.ColSource).(*array.String).Value(s.Row),
-		Partition: s.Record.Column(ingest.ColPartition).(*array.Int32).Value(s.Row),
-		Offset:    s.Record.Column(ingest.ColOffset).(*array.Int64).Value(s.Row),
+		Source:    strings.Clone(s.Record.Column(ingest.ColSource).(*array.String).Value(s.Row)),
+		Partition: partition,
+		Offset:    offset,
 		Item:      s.Record.Column(ingest.ColItem).(*array.Int32).Value(s.Row),
 	}
+}
+
+func (s *Sample) place() (partition int32, offset int64) {
+	return s.Record.Column(ingest.ColPartition).(*array.Int32).Value(s.Row),
+		s.Record.Column(ingest.ColOffset).(*array.Int64).Value(s.Row)
 }
 
 // Release gives the sample back. The sample must not be used afterwards.

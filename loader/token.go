@@ -1,6 +1,10 @@
 package loader
 
-import "mocostream/ingest"
+import (
+	"slices"
+
+	"mocostream/ingest"
+)
 
 // Token is the state of the input side as of one batch. A checkpoint stores the token of the last finished batch: the
 // loader and the pool run ahead of it, and start from it after a resume.
@@ -11,6 +15,24 @@ type Token struct {
 	// Bad holds the positions of the bad samples inside the last window (see Options of the dead-letter rule), so that a
 	// resumed run stops exactly where an uninterrupted one would.
 	Bad []uint64 `json:"bad,omitempty"`
+}
+
+// Consume counts s, good or bad, as drawn. It is called for every sample in training order, before s is released.
+func (t *Token) Consume(s *Sample) {
+	t.Position = s.Position + 1
+	if s.After.Source == "" {
+		t.Progress.AddItem(s.ID(), s.items)
+		return
+	}
+	if t.Progress.Bounded == nil {
+		t.Progress.Bounded = &ingest.Position{}
+	}
+	*t.Progress.Bounded = s.After
+}
+
+// Clone returns a copy that shares nothing with t: a few hundred bytes, whatever has been consumed.
+func (t *Token) Clone() Token {
+	return Token{Progress: t.Progress.Clone(), Position: t.Position, Bad: slices.Clone(t.Bad)}
 }
 
 // DeadLetter describes a sample that could not be decoded.
