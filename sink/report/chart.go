@@ -14,8 +14,9 @@ const (
 	wideWidth, wideHeight     = 540, 250
 	narrowWidth, narrowHeight = 340, 190
 
-	marginLeft, marginRight, marginTop, marginBottom = 46, 10, 12, 28
+	marginLeft, marginRight, marginTop, marginBottom = 40, 10, 12, 28
 
+	digitWidth  = 7  // of a tick's text, on average and rounded up
 	ruleLabel   = 14 // height that a rule's label needs
 	paletteSize = 6  // colours c0 to c5 of the style sheet
 )
@@ -160,8 +161,10 @@ func (c *chart) axes(spec chartSpec, drawn []series) scale {
 	ys, step := ticks(slices.Min(lo), slices.Max(hi), 4)
 	sc.y0, sc.y1 = ys[0], ys[len(ys)-1]
 	for _, v := range ys {
+		c.Left = max(c.Left, digitWidth*len(spec.label(v, step))+12)
 		c.Y = append(c.Y, chartTick{coordinate(sc.y(v)), spec.label(v, step)})
 	}
+	c.PlotWidth, sc.left = c.Right-c.Left, float64(c.Left)
 	if sc.x0 == sc.x1 {
 		c.X = []chartTick{{coordinate((sc.left + sc.right) / 2), axisLabel(sc.x0, 1)}}
 		sc.x0, sc.x1 = sc.x0-1, sc.x1+1
@@ -171,7 +174,7 @@ func (c *chart) axes(spec chartSpec, drawn []series) scale {
 	if sc.x0 < (sc.x1-sc.x0)/20 {
 		sc.x0 = min(sc.x0, 0)
 	}
-	xs, step := ticks(sc.x0, sc.x1, c.PlotWidth/80)
+	xs, step := ticks(sc.x0, sc.x1, c.PlotWidth/60)
 	for _, v := range xs {
 		if v >= sc.x0 && v <= sc.x1 && v == math.Trunc(v) {
 			c.X = append(c.X, chartTick{coordinate(sc.x(v)), axisLabel(v, step)})
