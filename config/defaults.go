@@ -1,0 +1,41 @@
+package config
+
+import "time"
+
+// Default returns the tree before any file or override: MoCo v2 on ResNet-50, and no source of images. It passes
+// Validate(false); the caller may change it.
+func Default() *Config {
+	return &Config{
+		Loader: Loader{
+			MemoryLimit:    1 << 30,
+			MaxBadFraction: 0.05,
+			BadWindow:      1000,
+			StoreImages:    true,
+			Shuffle:        Shuffle{Window: 8, Buffer: 1024},
+			Limits:         Limits{MaxBytes: 32 << 20, MaxPixels: 50_000_000, MaxSide: 16384, MinSide: 8, MaxScans: 100},
+		},
+		Augment: Augment{
+			Size:   224,
+			Recipe: "v2",
+			Mean:   [3]float64{0.485, 0.456, 0.406},
+			Std:    [3]float64{0.229, 0.224, 0.225},
+		},
+		Train: defaultTrain(),
+		Sink:  Sink{Dir: "runs/default", CheckpointEvery: 500, Keep: 3, LogEvery: 10 * time.Second},
+		Eval:  Eval{K: 200, Temperature: 0.1},
+	}
+}
+
+func defaultTrain() Train {
+	return Train{
+		Arch: "resnet50", Width: 64, Stem: "imagenet", Head: "mlp", Activation: "relu", Dim: 128,
+		Mechanism: "moco", M: 0.999, T: 0.2, // K and BNGroups: auto
+		Batch: 256, Epochs: 200,
+		Backend: "auto", Precision: "f32", Devices: 1,
+		Optimizer: Optimizer{
+			Name: "sgd", LR: 0.03, Momentum: 0.9, WeightDecay: 1e-4,
+			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8,
+		},
+		Schedule: Schedule{Name: "cosine", Milestones: []int{120, 160}, Gamma: 0.1},
+	}
+}

@@ -1,0 +1,56 @@
+package config
+
+// Ingest is the section of sources. Training takes exactly one of Dir and Shards.
+type Ingest struct {
+	Dir    string `yaml:"dir" path:"true" change:"free" example:"data/images" doc:"Folder of images, at any depth."`
+	Shards string `yaml:"shards" path:"true" change:"free" example:"data/train-*.tar" doc:"Path or glob of local .tar or .tar.gz shards in WebDataset's convention, instead of dir."`
+	Labels bool   `yaml:"labels" change:"free" doc:"Take the top-level sub-folder of an image as its class. Training never looks at it; embeddings and evaluation do."`
+}
+
+// Loader is the section of reading, order and limits.
+type Loader struct {
+	Workers        int     `yaml:"workers" range:"[0,)" unit:"threads" change:"free" doc:"Workers that decode and augment; 0 takes one per processor."`
+	Fetchers       int     `yaml:"fetchers" range:"[0,)" unit:"readers" change:"free" doc:"Files or shards read at the same time; 0 chooses by the source."`
+	MemoryLimit    int64   `yaml:"memory_limit" range:"[64MiB,)" unit:"bytes" change:"free" doc:"Most bytes of encoded images held at once; readers wait when it is reached."`
+	MaxBadFraction float64 `yaml:"max_bad_fraction" range:"[0,1]" change:"accept" doc:"Share of bad images within bad_window above which the run stops."`
+	BadWindow      int     `yaml:"bad_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples over which max_bad_fraction is counted."`
+	StoreImages    bool    `yaml:"store_images" change:"free" doc:"Keep the encoded bytes of a bad image in the dead-letter file, not its description alone."`
+	Shuffle        Shuffle `yaml:"shuffle" doc:"Order of a bounded source, a function of train.seed and the epoch."`
+	Limits         Limits  `yaml:"limits" doc:"What makes an image bad before it can cost memory or time."`
+}
+
+// Shuffle is loader.shuffle.
+type Shuffle struct {
+	Window int `yaml:"window" range:"[1,)" unit:"shards" change:"accept" doc:"Shards in a block whose samples are mixed."`
+	Buffer int `yaml:"buffer" range:"[1,)" unit:"samples" change:"accept" doc:"Samples of a block held to draw from; 1 keeps the order within the block."`
+}
+
+// Limits is loader.limits.
+type Limits struct {
+	MaxBytes  int64 `yaml:"max_bytes" range:"[1KiB,)" unit:"bytes" change:"accept" doc:"Most encoded bytes of an image."`
+	MaxPixels int   `yaml:"max_pixels" range:"[64,)" unit:"pixels" change:"accept" doc:"Most pixels of an image, width x height."`
+	MaxSide   int   `yaml:"max_side" range:"[1,)" unit:"pixels" change:"accept" doc:"Longest side of an image."`
+	MinSide   int   `yaml:"min_side" range:"[1,)" unit:"pixels" change:"accept" doc:"Shortest side of an image."`
+	MaxScans  int   `yaml:"max_scans" range:"[1,)" unit:"scans" change:"accept" doc:"Most scans of a progressive JPEG; each one costs a pass over the image."`
+}
+
+// Augment is the section of views. A nil override leaves the recipe's own value.
+type Augment struct {
+	Size   int    `yaml:"size" range:"[8,)" unit:"pixels" change:"refused" doc:"Height and width of a view."`
+	Recipe string `yaml:"recipe" allowed:"v1|v2" change:"accept" doc:"MoCo v1 (crop, gray, jitter, flip) or v2 (crop, jitter, gray, blur, flip)."`
+
+	CropScale         *[2]float64 `yaml:"crop_scale" range:"(0,1]" change:"accept" example:"[0.2, 1]" doc:"Share of the image's area that a crop takes, [min, max]."`
+	CropRatio         *[2]float64 `yaml:"crop_ratio" range:"(0,)" change:"accept" example:"[0.75, 1.3333]" doc:"Width : height of a crop, [min, max]."`
+	Brightness        *float64    `yaml:"brightness" range:"[0,)" change:"accept" example:"0.4" doc:"Strength b of brightness jitter: the factor is drawn from [max(0, 1-b), 1+b]."`
+	Contrast          *float64    `yaml:"contrast" range:"[0,)" change:"accept" example:"0.4" doc:"Strength of contrast jitter, as brightness."`
+	Saturation        *float64    `yaml:"saturation" range:"[0,)" change:"accept" example:"0.4" doc:"Strength of saturation jitter, as brightness."`
+	Hue               *float64    `yaml:"hue" range:"[0,0.5]" change:"accept" example:"0.1" doc:"Strength h of hue jitter: the shift is drawn from [-h, h] of a full turn."`
+	JitterProbability *float64    `yaml:"jitter_probability" range:"[0,1]" change:"accept" example:"0.8" doc:"Probability of colour jitter."`
+	GrayProbability   *float64    `yaml:"gray_probability" range:"[0,1]" change:"accept" example:"0.2" doc:"Probability of a grayscale view."`
+	BlurProbability   *float64    `yaml:"blur_probability" range:"[0,1]" change:"accept" example:"0.5" doc:"Probability of Gaussian blur."`
+	BlurSigma         *[2]float64 `yaml:"blur_sigma" range:"(0,)" unit:"pixels" change:"accept" example:"[0.1, 2]" doc:"Standard deviation of the blur, [min, max]."`
+	FlipProbability   *float64    `yaml:"flip_probability" range:"[0,1]" change:"accept" example:"0.5" doc:"Probability of a horizontal flip."`
+
+	Mean [3]float64 `yaml:"mean" range:"[0,1]" change:"accept" doc:"Mean of red, green and blue (0..1), subtracted on the device; ImageNet's by default."`
+	Std  [3]float64 `yaml:"std" range:"(0,)" change:"accept" doc:"Standard deviation of red, green and blue, divided by on the device; ImageNet's by default."`
+}

@@ -1,0 +1,90 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// rules are those that compare keys; what concerns one key alone stands in its tags.
+func (c *Config) rules(k *checker) {
+	c.loaderRules(k)
+	c.trainRules(k)
+	c.scheduleRules(k)
+	if s := c.Sink; s.KeepEvery > 0 && s.CheckpointEvery > 0 && s.KeepEvery%s.CheckpointEvery != 0 {
+		k.fail(fmt.Sprintf("%d is no multiple of sink.checkpoint_every (%d), so that some would never be written; use a multiple or 0",
+			s.KeepEvery, s.CheckpointEvery), "sink.keep_every", "sink.checkpoint_every")
+	}
+	c.probeRules(k)
+}
+
+func (c *Config) loaderRules(k *checker) {
+	l := c.Loader.Limits
+	if l.MinSide > l.MaxSide {
+		k.fail(fmt.Sprintf("%d is larger than max_side (%d), so that every image would be bad; use less", l.MinSide, l.MaxSide),
+			"loader.limits.min_side", "loader.limits.max_side")
+	}
+	if l.MaxBytes > c.Loader.MemoryLimit {
+		k.fail(fmt.Sprintf("%s is more than loader.memory_limit (%s), so that one image could not be held; lower it or raise the limit",
+			formatSize(l.MaxBytes), formatSize(c.Loader.MemoryLimit)), "loader.limits.max_bytes", "loader.memory_limit")
+	}
+}
+
+func (c *Config) trainRules(k *checker) {
+	t := c.Train
+	if t.K != 0 && t.K < t.Batch {
+		k.fail(fmt.Sprintf("%d is smaller than the batch (%d); use a multiple of batch or auto", t.K, t.Batch), "train.k", "train.batch")
+	}
+	if t.BNGroups > 0 && t.Batch%t.BNGroups != 0 {
+		k.fail(fmt.Sprintf("%d does not divide the batch (%d); use a divisor of batch or auto", t.BNGroups, t.Batch), "train.bn_groups", "train.batch")
+	}
+}
+
+func (c *Config) scheduleRules(k *checker) {
+	t, s := c.Train, c.Train.Schedule
+	if t.Steps == 0 && t.Epochs == 0 && s.Name == "cosine" {
+		k.fail("cosine needs an end to fall to, and train.steps and train.epochs are both 0; set one of them or use constant",
+			"train.schedule.name", "train.epochs", "train.steps")
+	}
+	if t.Steps > 0 && s.WarmupSteps >= t.Steps {
+		k.fail(fmt.Sprintf("%d leaves nothing of train.steps (%d) after the warm-up; use less", s.WarmupSteps, t.Steps),
+			"train.schedule.warmup_steps", "train.steps")
+	}
+	if s.Name == "step" && len(s.Milestones) == 0 {
+		k.fail("is empty, so that step would never lower the rate; list epochs, as [120, 160], or use constant",
+			"train.schedule.milestones", "train.schedule.name")
+	}
+	for i := 1; i < len(s.Milestones); i++ {
+		if s.Milestones[i] <= s.Milestones[i-1] {
+			k.fail(fmt.Sprintf("%d comes after %d; list epochs in rising order", s.Milestones[i], s.Milestones[i-1]), "train.schedule.milestones")
+			return
+		}
+	}
+}
+
+// probeName keeps names fit for metrics and files.
+var probeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+func (c *Config) probeRules(k *checker) {
+	seen := map[string]bool{}
+	for i, p := range c.Eval.Probes {
+		key := fmt.Sprintf("eval.probes[%d].name", i)
+		switch {
+		case p.Name == "": // reported by its tag
+		case !probeName.MatchString(p.Name):
+			k.fail(fmt.Sprintf("%q is no name for metrics; use letters, digits, dot, dash and underscore", p.Name), key)
+		case seen[p.Name]:
+			k.fail(fmt.Sprintf("%q names two probes; give each its own", p.Name), key)
+		}
+		seen[p.Name] = true
+	}
+}
+
+// trainingRules are what only a training run asks for.
+func (c *Config) trainingRules(k *checker) {
+	switch in := c.Ingest; {
+	case in.Dir == "" && in.Shards == "":
+		k.fail("is not set; name a folder of images here, or shards in ingest.shards", "ingest.dir", "ingest.shards")
+	case in.Dir != "" && in.Shards != "":
+		k.fail("is set beside ingest.shards; a run reads one source, so delete one of them", "ingest.dir", "ingest.shards")
+	}
+}

@@ -1,0 +1,45 @@
+package config
+
+// Train is the section of the encoder, the loss and the optimisation.
+type Train struct {
+	Arch       string    `yaml:"arch" allowed:"resnet10|resnet18|resnet34|resnet50" change:"refused" doc:"Encoder, as torchvision defines it (resnet10 has one block a stage)."`
+	Width      int       `yaml:"width" range:"[1,)" unit:"channels" change:"refused" doc:"Channels of the encoder's first stage; torchvision's is 64."`
+	Stem       string    `yaml:"stem" allowed:"imagenet|cifar" change:"refused" doc:"First layers: imagenet is a 7x7 convolution of stride 2 and a max-pool, cifar a 3x3 of stride 1 for small images."`
+	Head       string    `yaml:"head" allowed:"linear|mlp" change:"refused" doc:"Projection to the embedding: linear (MoCo v1) or mlp (v2)."`
+	Activation string    `yaml:"activation" allowed:"relu|silu" change:"refused" doc:"Non-linearity of the encoder."`
+	Dim        int       `yaml:"dim" range:"[1,)" unit:"dimensions" change:"refused" doc:"Length of the embedding."`
+	Mechanism  string    `yaml:"mechanism" allowed:"moco" change:"refused" doc:"Where the negatives come from: a queue of momentum-encoded keys."`
+	K          int       `yaml:"k" range:"[2,)" auto:"true" unit:"keys" change:"refused" doc:"Size of the queue of negatives; auto chooses by the size of the data set."`
+	M          float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of the key encoder: the share of its weights that a step keeps."`
+	T          float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
+	BNGroups   int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
+	Batch      int       `yaml:"batch" range:"[2,)" unit:"images" change:"accept" doc:"Images of one optimisation step."`
+	Steps      int       `yaml:"steps" range:"[0,)" unit:"steps" change:"accept" doc:"Optimisation steps after which the run ends, whatever the epochs; 0 leaves the end to epochs."`
+	Epochs     int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
+	Seed       uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
+	Backend    string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
+	Precision  string    `yaml:"precision" allowed:"f32" change:"accept" doc:"Number format of the computation."`
+	Devices    int       `yaml:"devices" range:"[1,1]" unit:"devices" change:"accept" doc:"Devices that share a batch."`
+	InitFrom   string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
+	Optimizer  Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
+	Schedule   Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`
+}
+
+// Optimizer is train.optimizer.
+type Optimizer struct {
+	Name        string  `yaml:"name" allowed:"sgd|adamw" change:"refused" doc:"Stochastic gradient descent with momentum, or AdamW."`
+	LR          float64 `yaml:"lr" range:"(0,)" change:"accept" doc:"Learning rate after the warm-up; MoCo's is 0.03 for a batch of 256."`
+	Momentum    float64 `yaml:"momentum" range:"[0,1)" change:"accept" doc:"Momentum of sgd."`
+	WeightDecay float64 `yaml:"weight_decay" range:"[0,)" change:"accept" doc:"Decay of the weights: added to the gradient by sgd, applied apart from it by adamw."`
+	Beta1       float64 `yaml:"beta1" range:"[0,1)" change:"accept" doc:"Decay of adamw's first moment."`
+	Beta2       float64 `yaml:"beta2" range:"[0,1)" change:"accept" doc:"Decay of adamw's second moment."`
+	Eps         float64 `yaml:"eps" range:"(0,)" change:"accept" doc:"Added to adamw's denominator."`
+}
+
+// Schedule is train.schedule.
+type Schedule struct {
+	Name        string  `yaml:"name" allowed:"cosine|step|constant" change:"accept" doc:"cosine falls to 0 at the end of the run, step multiplies by gamma at each milestone, constant stays."`
+	WarmupSteps int     `yaml:"warmup_steps" range:"[0,)" unit:"steps" change:"accept" doc:"Steps over which the learning rate rises linearly from 0."`
+	Milestones  []int   `yaml:"milestones" range:"[1,)" unit:"epochs" change:"accept" doc:"Epochs at which step lowers the rate, in rising order."`
+	Gamma       float64 `yaml:"gamma" range:"(0,1]" change:"accept" doc:"Factor of step at each milestone."`
+}
