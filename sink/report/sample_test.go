@@ -116,7 +116,7 @@ func glyph(class int, rng *rand.Rand, size int) image.Image {
 			c := ground
 			for _, s := range spots {
 				dx, dy := float64(x)/float64(size)-s.x, float64(y)/float64(size)-s.y
-				if math.Hypot(dx, dy) < s.r*(1-bite+bite*math.Cos(arms*(math.Atan2(dy, dx)+s.turn))) {
+				if r := math.Hypot(dx, dy); r < s.r && r < s.r*(1-bite+bite*math.Cos(arms*(math.Atan2(dy, dx)+s.turn))) {
 					c = ink
 				}
 			}
@@ -139,7 +139,7 @@ func sampleClasses() []report.ClassRow {
 	for class := range 12 {
 		r := report.ClassRow{Name: fmt.Sprintf("class %d", class)}
 		for range 3 {
-			r.Images = append(r.Images, glyph(class, rng, 128))
+			r.Images = append(r.Images, glyph(class, rng, 96))
 		}
 		rows = append(rows, r)
 	}
@@ -151,7 +151,7 @@ func samplePreview() []report.PreviewRow {
 	var rows []report.PreviewRow
 	for i := range 12 {
 		rows = append(rows, report.PreviewRow{
-			Original: glyph(i, rng, 128), Views: []image.Image{glyph(i, rng, 32), glyph(i, rng, 32)},
+			Original: glyph(i, rng, 96), Views: []image.Image{glyph(i, rng, 32), glyph(i, rng, 32)},
 			Caption: fmt.Sprintf("train/class-%02d/%06d.jpg", i, rng.IntN(1e6)),
 		})
 	}
@@ -162,11 +162,11 @@ func sampleNeighbours() []report.NeighbourRow {
 	rng := rand.New(rand.NewPCG(7, 8))
 	var rows []report.NeighbourRow
 	for i := range 6 {
-		r := report.NeighbourRow{Query: glyph(i, rng, 128), Caption: fmt.Sprintf("class %d", i)}
+		r := report.NeighbourRow{Query: glyph(i, rng, 96), Caption: fmt.Sprintf("class %d", i)}
 		for j := range 8 {
-			n := report.Neighbour{Similarity: .97 - .03*float64(j), Match: report.Same, Image: glyph(i, rng, 128)}
+			n := report.Neighbour{Similarity: .97 - .03*float64(j), Match: report.Same, Image: glyph(i, rng, 96)}
 			if rng.Float64() < .25 {
-				n.Match, n.Image = report.Other, glyph(i+3, rng, 128)
+				n.Match, n.Image = report.Other, glyph(i+3, rng, 96)
 			}
 			r.Neighbours = append(r.Neighbours, n)
 		}
