@@ -1,0 +1,21 @@
+package augment
+
+import (
+	"errors"
+	"fmt"
+
+	"mocostream/loader"
+)
+
+// judge tells a bad image, which is its sample's end alone, from an error that is the run's.
+func judge(j *job, err error, keepImage bool) {
+	var bad *BadImage
+	switch {
+	case err == nil:
+	case errors.As(err, &bad):
+		dead := loader.NewDeadLetter(&j.sample, bad.Reason, bad.Detail, keepImage)
+		j.dead = &dead
+	default:
+		j.err = fmt.Errorf("render sample %d, %q: %w", j.sample.Position, j.sample.Key(), err)
+	}
+}
