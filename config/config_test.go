@@ -249,6 +249,14 @@ func TestTooLongFile(t *testing.T) {
 	}
 }
 
+func TestOverrideThatYAMLCannotHold(t *testing.T) {
+	_, err := config.Parse("x.yaml", nil, []string{"ingest.dir=caf\xe9"})
+	const want = "--set: ingest.dir: is not UTF-8, which YAML cannot hold; rename the file or re-encode the text"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestDeepNesting(t *testing.T) {
 	for _, s := range []string{strings.Repeat("[", 2_000), "a: " + strings.Repeat("{a: ", 1_000), strings.Repeat("- ", 2_000)} {
 		if _, err := config.Parse("deep.yaml", []byte(s), nil); err == nil {
@@ -267,6 +275,8 @@ func TestCommandsThatDoNotTrainNeedNoSource(t *testing.T) {
 	}
 }
 
+// FuzzParse wants -fuzzminimizetime=1x: by default the engine spends a minute on shrinking each long input that it finds
+// interesting, and runs nothing else meanwhile.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(config.Init()), "train.k=64")
 	f.Add([]byte("train: {k: [1, &a *a]}\n---\n? x\n"), "eval.probes=[{name: a}]")

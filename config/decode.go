@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	yaml "github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -59,6 +60,9 @@ func parseDocument(data []byte) (node ast.Node, line int, problem string) {
 		return nil, 0, fmt.Sprintf("has more than %d bytes, which no configuration needs; name a YAML file", maxFile)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) {
+		return nil, lineOfInvalid(data), "is not UTF-8; save it as UTF-8"
+	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	var syntax yaml.Error
 	switch {
@@ -77,6 +81,22 @@ func parseDocument(data []byte) (node ast.Node, line int, problem string) {
 		node = doc.Body
 	}
 	return node, 0, ""
+}
+
+// lineOfInvalid is the line of the first byte that is not UTF-8.
+func lineOfInvalid(data []byte) int {
+	line := 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		if r == utf8.RuneError && size == 1 {
+			return line
+		}
+		if r == '\n' {
+			line++
+		}
+		data = data[size:]
+	}
+	return 0
 }
 
 func lineOf(n ast.Node) int {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // scan sets v, a single number, word or switch of the key, from its text; it returns what is wrong, "" if nothing.
@@ -28,6 +29,9 @@ func (f field) scan(v reflect.Value, text string) (problem string) {
 		}
 		v.SetInt(n)
 	case t.Kind() == reflect.String:
+		if !utf8.ValidString(text) {
+			return "is not UTF-8, which YAML cannot hold; rename the file or re-encode the text"
+		}
 		v.SetString(text)
 	case t.Kind() == reflect.Bool:
 		if text != "true" && text != "false" {

@@ -96,7 +96,7 @@ func (f field) allowedText() string {
 }
 
 // commentWidth is where comments wrap.
-const commentWidth = 100
+const commentWidth = 112
 
 func (w *writer) comment(indent, text string) {
 	line := indent + "#"
