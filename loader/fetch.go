@@ -78,13 +78,13 @@ func (r *shards) end() {
 // the training order is the one that ends the run.
 func (r *shards) run(ctx context.Context, partition int32, queue <-chan *entry) (err error) {
 	c := r.shelf.origin.cursor(partition)
+	defer func() { err = c.close(nil) }()
 	var failed error
-	defer func() { err = c.close(failed) }()
 	for e := range queue {
-		if failed == nil {
-			failed = r.read(ctx, c, e)
-		} else {
+		if failed != nil {
 			r.shelf.put(e, nil, failed)
+		} else if failed = r.read(ctx, c, e); failed != nil {
+			c.close(failed)
 		}
 	}
 	return nil

@@ -23,6 +23,7 @@ type shelf struct {
 	origin  *origin
 	span    int64 // how far reading may run ahead of handing out, in samples
 	entries map[int64]*entry
+	reading int            // of entries: those that are being read
 	ready   int            // of entries: those with a record
 	next    int64          // place of the first read not admitted yet
 	done    int64          // places that are handed out, whichever they are
@@ -56,13 +57,14 @@ func (s *shelf) admit(ctx context.Context, e *entry) (bool, error) {
 	e.bytes = s.reservation(e.bytes)
 	s.held += e.bytes
 	s.entries[e.read] = e
+	s.reading++
 	return true, nil
 }
 
 // afford waits until bytes for e are free, or not needed any more. mu is held.
 func (s *shelf) afford(ctx context.Context, e *entry) error {
 	ok := func() bool {
-		return s.early[e.read] || !s.urgent && s.fits(s.reservation(e.bytes))
+		return s.early[e.read] || !s.urgent && s.affords(s.reservation(e.bytes))
 	}
 	if ok() {
 		return ctx.Err()
@@ -72,6 +74,12 @@ func (s *shelf) afford(ctx context.Context, e *entry) error {
 	err := s.wait(ctx, &s.origin.meter.budgetWait, ok)
 	s.blocked = false
 	return err
+}
+
+// affords says whether bytes more may be held. Records that are cut up count, but cannot be waited for when the shelf is
+// empty: nothing would ever finish them. mu is held.
+func (s *shelf) affords(bytes int64) bool {
+	return s.fits(bytes) || s.ready+s.reading == 0 && bytes <= s.limit-s.held
 }
 
 // reservation returns what to reserve for a sample: its size, or where that is not known what the largest so far had,
@@ -90,6 +98,7 @@ func (s *shelf) put(e *entry, rec arrow.Record, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.changed.Broadcast()
+	s.reading--
 	if err != nil {
 		s.held -= e.bytes
 		e.bytes, e.err = 0, err
@@ -182,10 +191,10 @@ func (s *shelf) makeRoom(ctx context.Context, bytes int64) error {
 		s.changed.Broadcast()
 	}()
 	return s.wait(ctx, &s.origin.meter.budgetWait, func() bool {
-		for !s.fits(bytes) && s.ready > 0 {
+		for !s.affords(bytes) && s.ready > 0 {
 			s.putDown()
 		}
-		return s.fits(bytes)
+		return s.affords(bytes)
 	})
 }
 

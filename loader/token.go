@@ -30,7 +30,7 @@ func (t *Token) Consume(s *Sample) {
 	*t.Progress.Bounded = s.After
 }
 
-// Clone returns a copy that shares nothing with t: a few hundred bytes, whatever has been consumed.
+// Clone returns a copy that shares nothing with t. It is small, however much has been consumed.
 func (t *Token) Clone() Token {
 	return Token{Progress: t.Progress.Clone(), Position: t.Position, Bad: slices.Clone(t.Bad)}
 }
