@@ -3,10 +3,13 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,7 +27,8 @@ type faultyFiles struct {
 	full    bool
 	failed  bool
 	dirty   map[string]bool // files written since their last sync
-	renames []rename        // not yet made durable by a sync of the folder
+	names   map[string]bool // files whose name a sync of their folder has not made durable
+	renames []rename        // likewise
 }
 
 type rename struct{ from, to string }
@@ -54,7 +58,7 @@ func (f *faultyFiles) Create(path string) (file, error) {
 		return nil, err
 	}
 	w, err := os.Create(path)
-	f.dirty[path] = true
+	f.dirty[path], f.names[path] = true, true
 	return &faultyFile{w, f}, err
 }
 
@@ -63,6 +67,8 @@ func (f *faultyFiles) Rename(from, to string) error {
 		return err
 	}
 	f.renames = append(f.renames, rename{from, to})
+	f.names = moved(f.names, from, to)
+	f.dirty = moved(f.dirty, from, to)
 	return f.osFiles.Rename(from, to)
 }
 
@@ -77,17 +83,35 @@ func (f *faultyFiles) SyncDir(path string) error {
 	if err := f.step(false); err != nil {
 		return err
 	}
-	f.renames = nil
+	f.renames = slices.DeleteFunc(f.renames, func(r rename) bool { return filepath.Dir(r.to) == path })
+	maps.DeleteFunc(f.names, func(name string, _ bool) bool { return filepath.Dir(name) == path })
 	return f.osFiles.SyncDir(path)
 }
 
-// losePower undoes what was not synced: files lose their second half, names go back.
+// moved follows the paths of files when a folder above them gets another name.
+func moved(paths map[string]bool, from, to string) map[string]bool {
+	m := map[string]bool{}
+	for path := range paths {
+		if rest, ok := strings.CutPrefix(path, from+"/"); ok {
+			path = to + "/" + rest
+		}
+		m[path] = true
+	}
+	return m
+}
+
+// losePower undoes what was not synced: files lose their second half or their name, and renamed ones get the old back.
 func (f *faultyFiles) losePower(t *testing.T) {
 	for path := range f.dirty {
 		if st, err := os.Stat(path); err == nil {
 			if err := os.Truncate(path, st.Size()/2); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+	for path := range f.names {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
 		}
 	}
 	for i := len(f.renames) - 1; i >= 0; i-- {
@@ -171,7 +195,7 @@ func TestSaveBrokenOffAnywhere(t *testing.T) {
 func breakOff(t *testing.T, sc scenario, how string, n int) bool {
 	dir := t.TempDir()
 	sc.prepare(t, dir)
-	ff := &faultyFiles{left: 1 << 30, full: how == "disk full", dirty: map[string]bool{}}
+	ff := &faultyFiles{left: 1 << 30, full: how == "disk full", dirty: map[string]bool{}, names: map[string]bool{}}
 	s, err := openStore(dir, sc.o, ff)
 	if err != nil {
 		t.Fatal(err)
