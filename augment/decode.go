@@ -92,11 +92,30 @@ func (d *decoder) png(img []byte) error {
 	if err := d.limits.checkHeader(int64(width), int64(height), 1, len(img)); err != nil {
 		return err
 	}
+	if !endsPNG(img) {
+		return refuse(ReasonTruncated, "PNG without its last chunk")
+	}
 	m, err := png.Decode(bytes.NewReader(img))
 	if err != nil {
 		return asBadImage(err)
 	}
 	return asBadImage(rgb.FromImage(&d.rgb, m))
+}
+
+// endsPNG steps over the chunks and reports whether the last one, IEND, is there. image/png has no error of its own for
+// data that end early.
+func endsPNG(img []byte) bool {
+	for rest := img[len(pngMagic):]; len(rest) >= 12; {
+		n := 12 + uint64(binary.BigEndian.Uint32(rest)) // length, name, checksum and content
+		if string(rest[4:8]) == "IEND" {
+			return true
+		}
+		if n > uint64(len(rest)) {
+			return false
+		}
+		rest = rest[n:]
+	}
+	return false
 }
 
 func (d *decoder) webp(img []byte) error {

@@ -176,11 +176,13 @@ func tolerance(name string) (largest int, mean float64) {
 	switch {
 	case strings.HasSuffix(name, ".png"), name == "lossless.webp":
 		return 0, 0
-	case strings.HasSuffix(name, ".jpg") && strings.HasPrefix(jpeg.Name(), "libjpeg"):
+	case strings.HasSuffix(name, ".jpg") && usesTurbo():
 		return 2, 0.2
 	}
 	return 4, 0.3
 }
+
+func usesTurbo() bool { return strings.HasPrefix(jpeg.Name(), "libjpeg") }
 
 func TestEvalIsTorchvisions(t *testing.T) {
 	for _, c := range golden(t).Eval {
