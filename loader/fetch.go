@@ -84,7 +84,7 @@ func (r *shards) run(ctx context.Context, partition int32, queue <-chan *entry) 
 		if failed != nil {
 			r.shelf.put(e, nil, failed)
 		} else if failed = r.read(ctx, c, e); failed != nil {
-			c.close(failed)
+			_ = c.close(failed) // at once, not at the block's end
 		}
 	}
 	return nil

@@ -24,7 +24,8 @@ type Stream struct {
 }
 
 // NewStream makes a loader of src. Of the options those of order and Epochs do not apply, nor does Fetchers: how many
-// reads go on at a time is the source's matter.
+// reads go on at a time is the source's matter. A message of several images must come in one record: that is how the loader
+// knows when all of it is consumed.
 func NewStream(src ingest.Stream, opts Options) *Stream {
 	opts = opts.withDefaults()
 	return &Stream{src: src, opts: opts, budget: newBudget(opts.MemoryLimit)}
