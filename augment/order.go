@@ -42,9 +42,9 @@ type assembler[T any] interface {
 }
 
 // order renders samples concurrently, each right into its place of a batch, and gives them to an assembler in the order
-// in which they came. Places are given out on the assumption that every sample is good. After a bad one the
-// samples in flight are moved down by one as they are collected, and nothing new is taken until the last of them has
-// arrived: the batches are the same whatever the number of workers and their luck.
+// in which they came. Places are given out on the assumption that every sample is good. What comes after a bad one is
+// moved down as it is collected, until there is nothing in flight for a moment and places are given out anew. To wait
+// for that moment would cost more than the copies. The batches are the same whatever the number of workers and their luck.
 //
 // One goroutine, run's, owns every field; only counters and channels are shared with the workers.
 type order[T any] struct {
@@ -159,7 +159,7 @@ func (o *order[T]) loop(ctx context.Context, in <-chan loader.Sample, out chan<-
 
 // next waits for one thing to happen, of those that can be dealt with now.
 func (o *order[T]) next(ctx context.Context, in <-chan loader.Sample, out chan<- T) error {
-	if o.parked != nil && !o.moving && o.hasPlace() {
+	if o.parked != nil && o.hasPlace() {
 		o.dispatch(*o.parked)
 		o.parked = nil
 	}
@@ -169,7 +169,7 @@ func (o *order[T]) next(ctx context.Context, in <-chan loader.Sample, out chan<-
 		head T
 	)
 	switch {
-	case o.moving || o.ended || len(o.pending) == o.inFlight():
+	case o.ended || len(o.pending) == o.inFlight():
 		in = nil
 	case o.parked != nil:
 		in, free = nil, o.ring.free
@@ -202,8 +202,6 @@ func (o *order[T]) waitsFor(accepting bool) waitKind {
 	switch {
 	case len(o.pending)-o.arrived >= o.workers:
 		return waitNone
-	case o.moving:
-		return waitBad
 	case o.parked != nil:
 		return waitOutput
 	case accepting:
@@ -256,7 +254,7 @@ func (o *order[T]) collect() {
 	o.pending = slices.Delete(o.pending, 0, n)
 	o.arrived -= n
 	if len(o.pending) == 0 {
-		o.assigned, o.moving = o.taken, false
+		o.assigned = o.taken
 	}
 }
 
@@ -272,7 +270,6 @@ func (o *order[T]) take(j *job) {
 	case j.err != nil:
 		o.fail(j.err)
 	case j.dead != nil:
-		o.moving = true
 		o.counters.bad(j.dead.Reason)
 		if err := o.assembler.bad(j); err != nil {
 			o.fail(err)

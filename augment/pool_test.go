@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"mocostream/ingest"
@@ -70,21 +72,22 @@ func TestSameOnAnyWorkersAndFromAnyToken(t *testing.T) {
 		if failed || len(want) < 5 {
 			t.Fatalf("%d %% bad: %d batches, failed %v", percent, len(want), failed)
 		}
+		var tokens []loader.Token
 		for _, r.opts.Workers = range workerCounts {
-			got, tokens, err := r.pooled(t)
+			got, after, err := r.pooled(t)
 			if err != nil {
 				t.Fatal(err)
 			}
 			compareBatches(t, fmt.Sprintf("%d %% bad, %d workers", percent, r.opts.Workers), got, want)
-			for i, token := range tokens {
-				again := r
-				again.opts.Start = token
-				got, _, err := again.pooled(t)
-				if err != nil {
-					t.Fatal(err)
-				}
-				compareBatches(t, fmt.Sprintf("%d %% bad, %d workers, from token %d", percent, r.opts.Workers, i), got, want[i+1:])
+			tokens = after
+		}
+		for i, token := range tokens {
+			r.opts.Start, r.opts.Workers = token, workerCounts[i%len(workerCounts)]
+			got, _, err := r.pooled(t)
+			if err != nil {
+				t.Fatal(err)
 			}
+			compareBatches(t, fmt.Sprintf("%d %% bad, %d workers, from token %d", percent, r.opts.Workers, i), got, want[i+1:])
 		}
 	}
 }
@@ -119,6 +122,50 @@ func TestStopsAtTheSamePlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was whole before a failure is delivered, however late the trainer asks for it.
+func TestBatchesBeforeAFailureAreDelivered(t *testing.T) {
+	source := fakeSource(t, 5)
+	synctest.Test(t, func(t *testing.T) {
+		p, err := NewPool(fakeRecipe{fates: "gggge"}, PoolOptions{Batch: 2, Size: 1, Workers: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		feed, _ := fakeRun{source: source, epochs: 1}.load(t.Context(), nil)
+		out, ended := make(chan Batch), make(chan error, 1)
+		go func() { ended <- p.Run(t.Context(), feed, out) }()
+		synctest.Wait()
+		n := 0
+		for b := range out {
+			b.Release()
+			n++
+		}
+		if err := <-ended; n != 2 || !errors.Is(err, errFatal) {
+			t.Errorf("%d batches, then %v", n, err)
+		}
+	})
+}
+
+// What waits for a worker is not rendered any more after a cancellation.
+func TestCancelIsPrompt(t *testing.T) {
+	source := fakeSource(t, 20)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p, err := NewPool(slow{}, PoolOptions{Batch: 20, Size: 1, Workers: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		feed, _ := fakeRun{source: source, epochs: 1}.load(ctx, nil)
+		time.AfterFunc(time.Second/2, cancel)
+		start := time.Now()
+		if err := p.Run(ctx, feed, make(chan Batch)); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("cancelled after half of the first image's second, Run took %v", took)
+		}
+	})
 }
 
 func TestDeadLettersBehindTheLastBatch(t *testing.T) {

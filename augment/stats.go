@@ -13,10 +13,9 @@ type Stats struct {
 	Images uint64            // rendered, bad ones not counted
 	Bad    map[string]uint64 // passed over, by DeadLetter.Reason
 	Busy   time.Duration     // of all workers together
-	// The times during which a worker was idle, one way or another, the present moment included.
+	// The times during which a worker was idle, the present moment included.
 	WaitInput  time.Duration // no sample came: the source or the loader is slow
 	WaitOutput time.Duration // all buffers were in use: the trainer is slow
-	WaitBad    time.Duration // samples behind a bad one had to move up
 	Workers    int
 }
 
@@ -26,7 +25,6 @@ const (
 	waitNone waitKind = iota
 	waitInput
 	waitOutput
-	waitBad
 	waitKinds
 )
 
@@ -75,7 +73,6 @@ func (c *counters) stats(workers int) Stats {
 		Busy:       time.Duration(c.busy.Load()),
 		WaitInput:  waited[waitInput],
 		WaitOutput: waited[waitOutput],
-		WaitBad:    waited[waitBad],
 		Workers:    workers,
 	}
 }
