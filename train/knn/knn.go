@@ -30,7 +30,8 @@ type Result struct {
 // length 1, cosine similarity, votes exp(similarity/T) summed by class, classes ranked by their sum. This is the weighted
 // k-NN of Wu et al., arXiv 1805.01978, section 3.4, as the CIFAR notebook of MoCo has it. Equal similarities go to the
 // lower reference row and equal sums to the lower class; a class without a vote is never a hit. The result does not depend
-// on the number of processors. It is an error if either set is empty, has a row without a label, or a value that is not finite.
+// on the number of processors. A set that is empty, or has a row without a label or a value that is not finite, is an
+// error.
 func Classify(reference, query Features, opts Options) (Result, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
