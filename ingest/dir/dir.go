@@ -118,7 +118,7 @@ func (s *Source) emptyError() error {
 	if !s.FollowSymlinks {
 		hint = " (links to folders are not followed)"
 	}
-	return fmt.Errorf("list folder: no JPEG, PNG or WebP file below %s%s; set ingest.dir to the folder of the images", s.Root, hint)
+	return fmt.Errorf("list folder: no JPEG, PNG or WebP file below %s%s; set ingest.dir to the folder of the images, or ingest.shards for tar files", s.Root, hint)
 }
 
 func isImage(base string) bool {

@@ -1,0 +1,178 @@
+package shards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mocostream/ingest"
+	"mocostream/ingest/internal/files"
+)
+
+// root returns the folder that the shards' names are below. It follows from Path alone, so that a shard added later
+// changes no name.
+func (s *Source) root() string {
+	info, err := os.Stat(s.Path)
+	if err == nil && info.IsDir() {
+		return s.Path
+	}
+	folder := filepath.Dir(s.Path)
+	for err != nil && hasMeta(folder) {
+		folder = filepath.Dir(folder)
+	}
+	return folder
+}
+
+func hasMeta(path string) bool { return strings.ContainsAny(path, `*?[`) }
+
+// partitions lists and counts the shards as they are now.
+func (s *Source) partitions(ctx context.Context) iter.Seq2[ingest.Partition, error] {
+	return func(yield func(ingest.Partition, error) bool) {
+		root := s.root()
+		shards, samples := 0, int64(0)
+		for f, err := range s.files(ctx, root) {
+			p := ingest.Partition{Name: f.Name, Size: f.Size}
+			if err == nil {
+				p.Count, err = countFile(ctx, filepath.Join(root, filepath.FromSlash(f.Name)))
+			}
+			shards++
+			samples += p.Count
+			if !yield(p, err) || err != nil {
+				return
+			}
+		}
+		if samples == 0 {
+			yield(ingest.Partition{}, s.emptyError(shards))
+		}
+	}
+}
+
+func (s *Source) emptyError(shards int) error {
+	if shards == 0 {
+		return fmt.Errorf("list shards: no tar file matches %s; set ingest.shards to a shard, a pattern of shards or their folder", s.Path)
+	}
+	return fmt.Errorf("list shards: no image in the %d tar files of %s; a sample's image is named KEY.jpg, .jpeg, .png or .webp, "+
+		"without a further dot in KEY", shards, s.Path)
+}
+
+// files yields the shards in the order of their names.
+func (s *Source) files(ctx context.Context, root string) iter.Seq2[files.File, error] {
+	if root == s.Path {
+		return files.Walk{Root: root, Keep: isShard, Temp: s.ManifestDir}.Files(ctx)
+	}
+	return func(yield func(files.File, error) bool) {
+		matches, err := s.matches()
+		if err != nil {
+			yield(files.File{}, fmt.Errorf("list shards: %w", err))
+			return
+		}
+		var found []files.File
+		for _, match := range matches {
+			f, err := describe(root, match)
+			if err != nil {
+				yield(f, fmt.Errorf("list shards: %w", err))
+				return
+			}
+			if f.Name != "" {
+				found = append(found, f)
+			}
+		}
+		slices.SortFunc(found, func(a, b files.File) int { return strings.Compare(a.Name, b.Name) })
+		for _, f := range found {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+// matches resolves Path: the file of that very name, or else what it matches as a pattern.
+func (s *Source) matches() ([]string, error) {
+	_, err := os.Stat(s.Path)
+	switch {
+	case err == nil:
+		return []string{s.Path}, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case !hasMeta(s.Path):
+		return nil, fmt.Errorf("%w; set ingest.shards to a shard, a pattern of shards or their folder", err)
+	}
+	matches, err := filepath.Glob(s.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", s.Path, err)
+	}
+	return matches, nil
+}
+
+// describe returns what a match is below root, nothing for a folder or a hidden file.
+func describe(root, match string) (files.File, error) {
+	info, err := os.Stat(match)
+	if err != nil {
+		return files.File{}, err
+	}
+	if !info.Mode().IsRegular() || strings.HasPrefix(filepath.Base(match), ".") {
+		return files.File{}, nil
+	}
+	name, err := filepath.Rel(root, match)
+	return files.File{Name: filepath.ToSlash(name), Size: info.Size()}, err
+}
+
+func isShard(base string) bool {
+	base = strings.ToLower(base)
+	return strings.HasSuffix(base, ".tar") || strings.HasSuffix(base, ".tar.gz") || strings.HasSuffix(base, ".tgz")
+}
+
+// countFile counts a shard's samples, and finds what is damaged in it except the images themselves.
+func countFile(ctx context.Context, full string) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	file, err := openRegular(full)
+	if err != nil {
+		return 0, fmt.Errorf("count samples: %w", err)
+	}
+	in, err := newInput(file)
+	if err != nil {
+		file.Close()
+		return 0, fmt.Errorf("count samples: %w", err)
+	}
+	defer in.close()
+	in.stop = ctx.Done()
+	n, err := count(in)
+	if err != nil && ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count samples: %w", damaged(full, n, in.position, err))
+	}
+	return n, nil
+}
+
+func count(in *input) (int64, error) {
+	samples := newScanner(in)
+	for {
+		_, err := samples.next()
+		if errors.Is(err, io.EOF) {
+			return samples.count(), in.finish()
+		}
+		if err != nil {
+			return samples.count(), err
+		}
+	}
+}
+
+// damaged says where in a shard an error came up.
+func damaged(full string, sample, position int64, err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%s: sample %d, before byte %d: %w; the shard is cut short, damaged or no tar: fetch or write it again",
+		full, sample, position, err)
+}
