@@ -90,7 +90,9 @@ func (l *parameterList) add(name string, kind Kind, fanIn int, shape ...int) {
 	*l = append(*l, Parameter{Name: name, Shape: shape, Kind: kind, fanIn: fanIn})
 }
 
-func (l *parameterList) conv(name string, out, in, k int) { l.add(name+".weight", ConvWeight, 0, out, in, k, k) }
+func (l *parameterList) conv(name string, out, in, k int) {
+	l.add(name+".weight", ConvWeight, 0, out, in, k, k)
+}
 
 func (l *parameterList) norm(name string, c int) {
 	l.add(name+".weight", Scale, 0, c)

@@ -13,9 +13,9 @@ type StepResult struct {
 	// Spread is the mean over dimensions of the standard deviation of the queries, times sqrt(dim): 1 when they fill the
 	// sphere, 0 when collapsed.
 	Spread          float64 `json:"spread"`
-	GradNorm        float64 `json:"grad_norm"` // global L2 norm of the query encoder's gradient
-	ImagesPerSecond float64 `json:"images_per_second"`
-	DataWait        float64 `json:"data_wait"` // share of wall time spent waiting for a batch since the last report
+	GradNorm        float64 `json:"grad_norm"`         // global L2 norm of the query encoder's gradient
+	ImagesPerSecond float64 `json:"images_per_second"` // of this step, waiting for its batch included
+	DataWait        float64 `json:"data_wait"`         // share of time spent waiting for batches, about the last twenty steps
 }
 
 // ProbeResult is an evaluation during or after training; a line of metrics.jsonl with "probe" set.

@@ -7,28 +7,29 @@ import (
 // groupSums adds up and spreads out statistics of x [C, H*W*B] over groups of consecutive samples.
 type groupSums struct {
 	channels, pixels, batch, groups int
-	member                          *Node // [B, groups]: 1 where the sample is of the group
+	member                          *Node // [groups, B]: 1 where the sample is of the group
 }
 
 func newGroupSums(x *Node, groups int) groupSums {
 	d := x.Shape().Dimensions
 	s := groupSums{channels: d[0], pixels: d[1] * d[2], batch: d[3], groups: groups}
-	member := make([]float32, s.batch*groups)
+	member := make([]float32, groups*s.batch)
 	for i := range s.batch {
-		member[i*groups+i*groups/s.batch] = 1
+		member[i*groups/s.batch*s.batch+i] = 1
 	}
-	s.member = graph.Reshape(graph.Const(x.Graph(), member), s.batch, groups)
+	s.member = graph.Reshape(graph.Const(x.Graph(), member), groups, s.batch)
 	return s
 }
 
 // size is the number of values in a group of one channel.
 func (s groupSums) size() int { return s.pixels * s.batch / s.groups }
 
-// sum returns [C, groups] of x [C, H*W*B].
+// sum returns [C, groups] of x [C, H*W*B], adding samples first, then pixels, which keeps rounding small. In a product
+// the Go backend is quick along rows of both factors (sums) or of the second (spread), and slow otherwise.
 func (s groupSums) sum(x *Node) *Node {
-	perPixel := product(graph.Reshape(x, s.channels*s.pixels, s.batch), s.member)
+	perPixel := productTransposed(graph.Reshape(x, s.channels*s.pixels, s.batch), s.member)
 	if s.groups == 1 {
-		return product(graph.Reshape(perPixel, s.channels, s.pixels), ones(x, s.pixels, 1))
+		return productTransposed(graph.Reshape(perPixel, s.channels, s.pixels), ones(x, 1, s.pixels))
 	}
 	return graph.ReduceSum(graph.Reshape(perPixel, s.channels, s.pixels, s.groups), 1)
 }
@@ -36,9 +37,9 @@ func (s groupSums) sum(x *Node) *Node {
 // spread returns [C, H*W*B] of values [C, groups].
 func (s groupSums) spread(values *Node) *Node {
 	if s.groups == 1 {
-		return productTransposed(values, ones(values, s.pixels*s.batch, 1))
+		return product(values, ones(values, 1, s.pixels*s.batch))
 	}
-	perSample := graph.Reshape(productTransposed(values, s.member), s.channels, 1, s.batch)
+	perSample := graph.Reshape(product(values, s.member), s.channels, 1, s.batch)
 	y := graph.DotGeneral(ones(values, s.channels, s.pixels, 1), []int{2}, []int{0}, perSample, []int{1}, []int{0})
 	return graph.Reshape(y, s.channels, s.pixels*s.batch)
 }
