@@ -143,14 +143,19 @@ func (d *decoder) webp(img []byte) error {
 
 // asBadImage classifies a decoder's error; nil stays nil.
 func asBadImage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &BadImage{Reason: reasonOf(err), Detail: err.Error()}
+}
+
+func reasonOf(err error) string {
 	var unsupported png.UnsupportedError
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, jpeg.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return &BadImage{Reason: ReasonTruncated, Detail: err.Error()}
+		return ReasonTruncated
 	case errors.Is(err, jpeg.ErrUnsupported), errors.As(err, &unsupported):
-		return &BadImage{Reason: ReasonUnsupported, Detail: err.Error()}
+		return ReasonUnsupported
 	}
-	return &BadImage{Reason: ReasonCorrupt, Detail: err.Error()}
+	return ReasonCorrupt
 }

@@ -63,17 +63,3 @@ func (o *MoCoOptions) strength(op uint8) float64 {
 
 // happens is true with probability p.
 func happens(rng *rand.Rand, p float64) bool { return rng.Float64() < p }
-
-// jitter applies one operation in place.
-func (p *viewParams) jitter(pix []byte, op uint8) {
-	switch op {
-	case jitterBrightness:
-		adjustBrightness(pix, float32(p.brightness))
-	case jitterContrast:
-		adjustContrast(pix, float32(p.contrast))
-	case jitterSaturation:
-		adjustSaturation(pix, float32(p.saturation))
-	case jitterHue:
-		adjustHue(pix, p.hue)
-	}
-}

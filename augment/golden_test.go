@@ -110,7 +110,7 @@ func apply(t testing.TB, pix []byte, size int, op string, factor float64) {
 	case "saturation":
 		adjustSaturation(pix, float32(factor))
 	case "hue":
-		adjustHue(pix, factor)
+		newSectors().adjustHue(pix, factor)
 	case "gray":
 		toGray(pix)
 	case "blur":

@@ -1,13 +1,30 @@
 package augment
 
+// sectors tells, for each 8-bit hue, its sixth of the circle and how far it is into it; for each saturation, its value.
+type sectors struct {
+	sixth      [256]uint8
+	fraction   [256]float32
+	saturation [256]float32
+}
+
+func newSectors() *sectors {
+	var t sectors
+	for h := range 256 {
+		position := float64(h) * 6 / 255
+		t.sixth[h] = uint8(int(position) % 6)
+		t.fraction[h] = float32(position - float64(int(position)))
+		t.saturation[h] = float32(float64(h) / 255)
+	}
+	return &t
+}
+
 // adjustHue turns the hue by factor of a full turn, -0.5 to 0.5, through Pillow's 8-bit HSV, as torchvision does on Pillow
 // images. It loses some colour resolution even at 0, as the original does.
-func adjustHue(pix []byte, factor float64) {
+func (t *sectors) adjustHue(pix []byte, factor float64) {
 	shift := byte(int(factor * 255)) // wraps around as the hue does
-	sectors := newSectors()
 	for len(pix) >= 3 {
 		h, s, v := toHSV(pix[0], pix[1], pix[2])
-		pix[0], pix[1], pix[2] = sectors.toRGB(h+shift, s, v)
+		pix[0], pix[1], pix[2] = t.toRGB(h+shift, s, v)
 		pix = pix[3:]
 	}
 }
@@ -35,24 +52,6 @@ func toHSV(r, g, b byte) (h, s, v byte) {
 	}
 	saturation := span / float32(high)
 	return byte(int(float64(float32(hue)) * 255)), byte(int(float64(saturation) * 255)), high
-}
-
-// sectors tells, for each 8-bit hue, its sixth of the circle and how far it is into it; for each saturation, its value.
-type sectors struct {
-	sixth      [256]uint8
-	fraction   [256]float32
-	saturation [256]float32
-}
-
-func newSectors() *sectors {
-	var t sectors
-	for h := range 256 {
-		position := float64(h) * 6 / 255
-		t.sixth[h] = uint8(int(position) % 6)
-		t.fraction[h] = float32(position - float64(int(position)))
-		t.saturation[h] = float32(float64(h) / 255)
-	}
-	return &t
 }
 
 // toRGB is Pillow's conversion.

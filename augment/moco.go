@@ -93,6 +93,7 @@ type MoCo struct {
 	decoder decoder
 	resizer resizer
 	blurrer blurrer
+	sectors *sectors // shared by clones, only read
 }
 
 var _ Recipe = (*MoCo)(nil)
@@ -103,12 +104,12 @@ func NewMoCo(o MoCoOptions) (*MoCo, error) {
 		return nil, fmt.Errorf("build MoCo recipe: %w", err)
 	}
 	o.Limits = o.Limits.WithDefaults()
-	return &MoCo{options: o, decoder: decoder{limits: o.Limits}}, nil
+	return &MoCo{options: o, decoder: decoder{limits: o.Limits}, sectors: newSectors()}, nil
 }
 
 // Clone returns the same recipe with scratch memory of its own.
 func (m *MoCo) Clone() Recipe {
-	return &MoCo{options: m.options, decoder: decoder{limits: m.options.Limits}}
+	return &MoCo{options: m.options, decoder: decoder{limits: m.options.Limits}, sectors: m.sectors}
 }
 
 // Views implements Recipe. The views must be of the recipe's Size; another is an error that is no *BadImage.
@@ -143,7 +144,7 @@ func (m *MoCo) render(dst []byte, src *rgb.Image, p viewParams) {
 		toGray(dst)
 	}
 	for _, op := range p.order {
-		p.jitter(dst, op)
+		m.jitter(dst, op, &p)
 	}
 	if p.gray && !m.options.GrayFirst {
 		toGray(dst)
@@ -151,5 +152,19 @@ func (m *MoCo) render(dst []byte, src *rgb.Image, p viewParams) {
 	m.blurrer.blur(dst, size, float32(p.sigma))
 	if p.flip {
 		flip(dst, size)
+	}
+}
+
+// jitter applies one operation of p in place.
+func (m *MoCo) jitter(pix []byte, op uint8, p *viewParams) {
+	switch op {
+	case jitterBrightness:
+		adjustBrightness(pix, float32(p.brightness))
+	case jitterContrast:
+		adjustContrast(pix, float32(p.contrast))
+	case jitterSaturation:
+		adjustSaturation(pix, float32(p.saturation))
+	case jitterHue:
+		m.sectors.adjustHue(pix, p.hue)
 	}
 }

@@ -11,7 +11,8 @@ import (
 // weights of 22 fractional bits, first along rows, then along columns, rounding to bytes between the two.
 type resizer struct {
 	columns, rows taps
-	between       []byte // after the horizontal pass: the rows needed x output width x 3
+	between       []byte  // after the horizontal pass: the rows needed x output width x 3
+	sums          []int32 // of one output row
 }
 
 // weightBits are the fractional bits of a weight (Pillow's PRECISION_BITS).
@@ -40,7 +41,7 @@ func (r *resizer) resize(dst []byte, src *rgb.Image, box image.Rectangle, full i
 	}
 	for y := range window.Dy() {
 		from := r.between[(r.rows.first[y]-top)*width:]
-		alongColumns(dst[y*width:][:width], from, width, r.rows.weights(y))
+		r.alongColumns(dst[y*width:][:width], from, r.rows.weights(y))
 	}
 }
 
@@ -91,12 +92,20 @@ func (t *taps) alongRow(dst, src []byte) {
 	}
 }
 
-func alongColumns(dst, src []byte, stride int, weights []int32) {
-	for x := range dst {
-		sum := int32(1 << (weightBits - 1))
-		for k, w := range weights {
-			sum += int32(src[x+k*stride]) * w
+// alongColumns makes one output row out of consecutive rows of src, as long as dst.
+func (r *resizer) alongColumns(dst, src []byte, weights []int32) {
+	r.sums = grow(r.sums, len(dst))
+	sums := r.sums
+	for x := range sums {
+		sums[x] = 1 << (weightBits - 1)
+	}
+	for k, w := range weights {
+		row := src[k*len(dst):][:len(sums)]
+		for x := range sums {
+			sums[x] += int32(row[x]) * w
 		}
+	}
+	for x, sum := range sums {
 		dst[x] = clipWeighted(sum)
 	}
 }
