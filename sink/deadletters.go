@@ -36,8 +36,7 @@ func OpenDeadLetters(dir string) (*DeadLetters, error) {
 	}
 	d := &DeadLetters{path: path, file: f}
 	if err := d.open(dir); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open dead letters %s: %w", path, err)
+		return nil, fmt.Errorf("open dead letters %s: %w", path, errors.Join(err, f.Close()))
 	}
 	return d, nil
 }

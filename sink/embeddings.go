@@ -61,8 +61,7 @@ func NewEmbeddingWriter(path string, dim int) (*EmbeddingWriter, error) {
 	// The stored schema is how readers see a list of fixed size, which Parquet itself does not know.
 	w, err := pqarrow.NewFileWriter(schema, unclosed{f}, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write embeddings %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+		return nil, fmt.Errorf("write embeddings %s: %w", path, errors.Join(err, f.Close(), os.Remove(f.Name())))
 	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	return &EmbeddingWriter{path: path, dim: dim, group: group, file: f, writer: w, builder: b}, nil
@@ -142,7 +141,7 @@ func (w *EmbeddingWriter) Close() error {
 
 // Abort ends a writer without a file, after an error.
 func (w *EmbeddingWriter) Abort() error {
-	w.writer.Close() // frees its buffers; what it writes goes with the file
+	_ = w.writer.Close() // frees its buffers; what it writes goes with the file
 	return w.discard()
 }
 

@@ -23,7 +23,7 @@ func lockFolder(dir string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close() // nothing was written
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("lock run folder %s: %w; stop it, or give this run another sink.dir", dir, ErrLocked)
 	}

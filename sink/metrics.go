@@ -126,7 +126,7 @@ func cutMetrics(path string, last int64) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp) // a no-op once renamed
+	defer func() { _ = os.Remove(tmp) }() // not there once renamed
 	kept, err := copyLines(out, in, last)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return err

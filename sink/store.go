@@ -60,8 +60,7 @@ func openStore(dir string, o Options, fs files) (*Store, error) {
 	}
 	s := &Store{dir: dir, o: o, fs: fs, lock: lock, bad: map[int64]bool{}}
 	if err := s.recover(); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("clear run folder %s: %w", dir, err)
+		return nil, fmt.Errorf("clear run folder %s: %w", dir, errors.Join(err, lock.Close()))
 	}
 	return s, nil
 }

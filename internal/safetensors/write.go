@@ -130,7 +130,7 @@ func WriteFile(path string, tensors []Tensor, metadata map[string]string) error 
 	if err != nil {
 		return fmt.Errorf("write safetensors: %w", err)
 	}
-	defer os.Remove(f.Name()) // a no-op once renamed
+	defer func() { _ = os.Remove(f.Name()) }() // not there once renamed
 	if err := errors.Join(writeSynced(f, tensors, metadata), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
