@@ -49,8 +49,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("train: a queue of %d keys is shorter than the batch (%d); raise train.k", o.K, o.Batch)
 	case o.Groups < 1 || o.Batch%o.Groups != 0:
 		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d; change train.bn_groups", o.Groups, o.Batch)
-	case o.T <= 0 || o.M < 0 || o.M >= 1:
-		return fmt.Errorf("train: temperature must be above 0 and momentum in [0, 1), got %v and %v", o.T, o.M)
+	case o.T <= 0 || o.M < 0 || o.M > 1:
+		return fmt.Errorf("train: temperature must be above 0 and momentum in [0, 1], got %v and %v", o.T, o.M)
 	}
 	return o.Schedule.Validate()
 }
