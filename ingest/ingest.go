@@ -45,7 +45,8 @@ type ID struct {
 // Bounded is a source with an end: a folder, a set of shards. The loader owns the order in which it is read.
 type Bounded interface {
 	// Manifest returns the frozen list of partitions. The first call may list the source and count its samples; the
-	// list is then stored, and a file added later changes nothing until the user asks for a new one.
+	// list is then stored, and a file added later changes nothing until the user asks for a new one. The manifest stays
+	// the source's: callers do not Close it.
 	Manifest(ctx context.Context) (*Manifest, error)
 	// Read opens partition at sample index from (0-based) and returns its samples in order, io.EOF after the last.
 	// It may be called concurrently. A call per file is cheap; a shard is meant to be read through. A partition that no
@@ -64,6 +65,9 @@ type Stream interface {
 type Reader interface {
 	// Next returns one or more samples in Schema; the record is the caller's, to Release. It blocks until there is one
 	// and returns io.EOF after the last of a bounded source, ctx.Err() when cancelled, net.ErrClosed after Close.
+	// A reader that was cancelled while it worked may stay at that error. Images above the source's limit come cut to
+	// one byte more than it, which is how a consumer knows them.
 	Next(ctx context.Context) (arrow.Record, error)
+	// Close releases what the reader holds, but not the records handed out. Closing again is a no-op.
 	Close() error
 }

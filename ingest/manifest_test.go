@@ -189,9 +189,9 @@ func TestOpenManifestArguments(t *testing.T) {
 	}
 }
 
-// A list of a million partitions is written, verified and read in memory that does not hold it.
+// A list of many partitions is written, verified and read in memory that does not hold it.
 func TestManifestMemory(t *testing.T) {
-	const n, limit = 300_000, 4 << 20
+	const n, limit = 150_000, 4 << 20
 	peak, base := uint64(0), heapBytes()
 	m, err := WriteManifest(t.TempDir(), func(yield func(Partition, error) bool) {
 		for i := range n {

@@ -168,7 +168,7 @@ func testConcurrentReads(t *testing.T, source ingest.Bounded, want [][]Sample) {
 
 // testMemory reads far more than may stay behind.
 func testMemory(t *testing.T, source ingest.Bounded, want [][]Sample) {
-	const rounds, limit = 50, 4 << 20
+	const rounds, limit = 20, 4 << 20
 	before := heap()
 	for range rounds {
 		for p := range want {

@@ -46,7 +46,7 @@ func TestHugeDeclaredSize(t *testing.T) {
 
 // A shard of many members and hardly any content takes no more memory than another.
 func TestManyMembers(t *testing.T) {
-	const members, limit = 20_000, 4 << 20
+	const members, limit = 10_000, 2 << 20
 	path := filepath.Join(t.TempDir(), "x.tar")
 	f, err := os.Create(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func TestManyMembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n += record.NumRows(); n%6400 == 0 {
+		if n += record.NumRows(); n%640 == 0 {
 			if after := heap(); after > before+limit {
 				t.Fatalf("heap went from %d to %d bytes after %d samples", before, after, n)
 			}
@@ -123,8 +123,8 @@ func TestLinksInShard(t *testing.T) {
 
 // Skipping through a long shard ends when it is cancelled, and stays so.
 func TestCancelledInside(t *testing.T) {
-	s, _ := one(t, zip(t, generate(t, 0, 400, 5000, false).tar), shards.Options{})
-	r, err := s.Read(t.Context(), 0, 399)
+	s, _ := one(t, zip(t, generate(t, 0, 40, 5000, false).tar), shards.Options{})
+	r, err := s.Read(t.Context(), 0, 39)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ type reader struct {
 	source    string
 	partition int32
 
+	bytes   int     // of the record before, what the next is expected to need
 	pending *member // found, but for the next record
 	label   *int32  // of group labelOf, whose image is still to come
 	labelOf int64
@@ -55,12 +56,14 @@ func (r *reader) Next(ctx context.Context) (arrow.Record, error) {
 	r.in.stop = ctx.Done()
 	b := ingest.NewBuilder(r.mem)
 	defer b.Release()
+	b.Grow(r.bytes)
 	if err := r.fill(b); err != nil {
 		r.err = r.explain(ctx, err)
 	}
 	if b.Len() == 0 || r.err != nil && !errors.Is(r.err, io.EOF) {
 		return nil, r.err
 	}
+	r.bytes = min(b.Bytes(), maxBatch)
 	return b.Record(), nil
 }
 

@@ -133,8 +133,8 @@ func generate(t testing.TB, partition int32, n, size int, labelFirst bool) conte
 
 func TestConformance(t *testing.T) {
 	all := []content{
-		generate(t, 0, 70, 100, false),
-		generate(t, 1, 131, 30, true),
+		generate(t, 0, 66, 100, false),
+		generate(t, 1, 67, 30, true),
 		generate(t, 2, 9, 300<<10, false),
 		{pack(t, file{"readme.txt", "no image"}), nil},
 		generate(t, 4, 3, 0, true),
