@@ -76,9 +76,9 @@ func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkp
 	return l
 }
 
-// Run steps over batches until the end, Stop, an error or the end of batches, which is an error that whoever closed the
-// channel explains: Run then returns ErrStarved. Wherever it returns nil a checkpoint of the last step is durable.
-// After an error the newest checkpoint is the truth.
+// Run steps over batches until the end, Stop, an error or the end of batches, which whoever closed the channel explains:
+// Run then returns ErrStarved. After nil and after ErrStarved a checkpoint of the last step is durable; after any other
+// error the newest checkpoint is the truth.
 func (l *Loop) Run(ctx context.Context, batches <-chan augment.Batch) (Summary, error) {
 	for !l.finished() {
 		started := time.Now()
@@ -86,6 +86,10 @@ func (l *Loop) Run(ctx context.Context, batches <-chan augment.Batch) (Summary, 
 		waited := time.Since(started)
 		if errors.Is(err, errStop) {
 			return l.end(ctx, true)
+		}
+		if errors.Is(err, ErrStarved) {
+			s, saveErr := l.end(ctx, false)
+			return s, errors.Join(err, saveErr)
 		}
 		if err != nil {
 			return l.summary(), err

@@ -6,13 +6,13 @@ import (
 
 // groupSums adds up and spreads out statistics of x [C, H*W*B] over groups of consecutive samples.
 type groupSums struct {
-	channels, pixels, batch, groups int
-	member                          *Node // [groups, B]: 1 where the sample is of the group
+	channels, height, pixels, batch, groups int
+	member                                  *Node // [groups, B]: 1 where the sample is of the group
 }
 
 func newGroupSums(x *Node, groups int) groupSums {
 	d := x.Shape().Dimensions
-	s := groupSums{channels: d[0], pixels: d[1] * d[2], batch: d[3], groups: groups}
+	s := groupSums{channels: d[0], height: d[1], pixels: d[1] * d[2], batch: d[3], groups: groups}
 	member := make([]float32, groups*s.batch)
 	for i := range s.batch {
 		member[i*groups/s.batch*s.batch+i] = 1
@@ -36,8 +36,10 @@ func (s groupSums) sum(x *Node) *Node {
 
 // spread returns [C, H*W*B] of values [C, groups].
 func (s groupSums) spread(values *Node) *Node {
-	if s.groups == 1 {
-		return product(values, ones(values, 1, s.pixels*s.batch))
+	if s.groups == 1 { // by rows of pixels: long rows of a power of two defeat the cache
+		perRow := graph.Reshape(product(values, ones(values, 1, s.height)), s.channels*s.height, 1)
+		y := product(perRow, ones(values, 1, s.pixels/s.height*s.batch))
+		return graph.Reshape(y, s.channels, s.pixels*s.batch)
 	}
 	perSample := graph.Reshape(product(values, s.member), s.channels, 1, s.batch)
 	y := graph.DotGeneral(ones(values, s.channels, s.pixels, 1), []int{2}, []int{0}, perSample, []int{1}, []int{0})

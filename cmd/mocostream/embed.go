@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"mocostream/augment"
+	"mocostream/config"
+	"mocostream/loader"
+	"mocostream/sink"
+	"mocostream/train"
+	"mocostream/train/eval"
+)
+
+type embedCommand struct {
+	checkpointFlags
+	Data string `required:"" placeholder:"DIR|SHARDS" help:"Images: a folder, or tar shards (a file, a pattern)."`
+	Out  string `required:"" placeholder:"FILE.parquet" help:"Where to write."`
+	JSON bool   `name:"json" help:"Print one JSON object on stdout."`
+}
+
+// Help is shown below the flags.
+func (embedCommand) Help() string {
+	return `Columns: key, label (of a sub-folder, or of a .cls member), embedding (backbone features before any normalisation, with
+the BatchNorm statistics of training, as export writes them).
+
+Example:
+  mocostream embed --checkpoint runs/photos --data photos --out photos.parquet`
+}
+
+// Run implements the command.
+func (c embedCommand) Run(term *terminal) error {
+	j, err := c.open(term)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	e, err := j.embedder()
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	written, bad, err := j.embedTo(term.ctx, e, c.Data, c.Out)
+	if err != nil {
+		return err
+	}
+	for _, letter := range bad {
+		fmt.Fprintf(term.err, "mocostream: warning: %s is left out: %s: %s\n", letter.Key, letter.Reason, letter.Detail)
+	}
+	if c.JSON {
+		return printJSON(term.out, map[string]any{
+			"images": written, "bad_images": len(bad), "dim": j.checkpoint.Encoder.Features(), "out": c.Out,
+		})
+	}
+	_, err = fmt.Fprintf(term.out, "%d images, %d numbers each, in %s\n", written, j.checkpoint.Encoder.Features(), c.Out)
+	return err
+}
+
+// embedTo writes the features of every image of data to a Parquet file.
+func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, data, out string) (written int, bad []loader.DeadLetter, err error) {
+	src, closeSource, err := openData(data, j.config)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer closeSource()
+	w, err := sink.NewEmbeddingWriter(out, j.checkpoint.Encoder.Features())
+	if err != nil {
+		return 0, nil, err
+	}
+	bad, err = eval.Pass(ctx, src, j.evalOptions(), false, func(b augment.EvalBatch) error {
+		features, _, err := e.Embed(ctx, b.Pixels)
+		if err != nil {
+			return err
+		}
+		written += b.Len()
+		return w.Write(b.Keys, b.Labels, features)
+	})
+	if err != nil {
+		w.Abort()
+		return 0, nil, err
+	}
+	return written, bad, w.Close()
+}
+
+// openData opens a folder or shards for one reading; its list of files lives in a temporary folder.
+func openData(path string, like *config.Config) (source, func(), error) {
+	manifests, err := os.MkdirTemp("", "mocostream-data-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make temporary folder: %w", err)
+	}
+	c := *like
+	c.Ingest = config.Ingest{Labels: true}
+	if holdsShards(path) {
+		c.Ingest.Shards = path
+	} else {
+		c.Ingest.Dir = path
+	}
+	src, err := openSource(&c, manifests, "")
+	if err != nil {
+		_ = os.RemoveAll(manifests)
+		return nil, nil, err
+	}
+	return src, func() {
+		_ = src.Close() // only read
+		_ = os.RemoveAll(manifests)
+	}, nil
+}
+
+// holdsShards says whether path names tar files: anything but a folder does.
+func holdsShards(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() || err != nil && containsPattern(path)
+}
+
+func containsPattern(path string) bool {
+	for _, r := range path {
+		if r == '*' || r == '?' || r == '[' {
+			return true
+		}
+	}
+	return false
+}

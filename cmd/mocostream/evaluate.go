@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"mocostream/augment"
+	"mocostream/config"
+	"mocostream/train"
+	"mocostream/train/eval"
+	"mocostream/train/knn"
+)
+
+// labelledPair is a reference folder and a query folder, a sub-folder a class in each.
+type labelledPair struct {
+	reference, query eval.Source
+	closers          []func() error
+	manifests        string
+}
+
+// openPair opens both folders; their lists of files are kept in a temporary folder until close.
+func openPair(ctx context.Context, reference, query string, limits augment.Limits) (p *labelledPair, err error) {
+	p = &labelledPair{}
+	if p.manifests, err = os.MkdirTemp("", "mocostream-eval-"); err != nil {
+		return nil, fmt.Errorf("make temporary folder: %w", err)
+	}
+	for _, side := range []struct {
+		root string
+		to   *eval.Source
+	}{{reference, &p.reference}, {query, &p.query}} {
+		src, closer, err := openLabelled(ctx, side.root, p.manifests, limits)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		*side.to = src
+		p.closers = append(p.closers, closer)
+	}
+	return p, nil
+}
+
+// close gives everything back; these are only read, so there is nothing to lose.
+func (p *labelledPair) close() {
+	for _, closer := range p.closers {
+		_ = closer()
+	}
+	_ = os.RemoveAll(p.manifests)
+}
+
+// probe judges the trainer's query encoder as of now on every probe of the configuration.
+func (s *session) probe(ctx context.Context, step int64) error {
+	if len(s.config.Eval.Probes) == 0 {
+		return nil
+	}
+	weights, _, err := s.trainer.State()
+	if err != nil {
+		return err
+	}
+	ck := &train.Checkpoint{Model: weights}
+	for _, p := range s.config.Eval.Probes {
+		r, err := s.probeOne(ctx, ck, p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if err := s.metrics.Probe(train.ProbeResult{Step: step, Probe: p.Name, Top1: r.Backbone.Top1, Top5: r.Backbone.Top5}); err != nil {
+			return err
+		}
+		s.log.Sugar().Infof("probe %s at step %d: k-NN top-1 %.1f %% (head %.1f %%)", p.Name, step, 100*r.Backbone.Top1, 100*r.Head.Top1)
+	}
+	return nil
+}
+
+func (s *session) probeOne(ctx context.Context, ck *train.Checkpoint, p config.Probe) (*eval.Result, error) {
+	pair, err := openPair(ctx, p.Reference, p.Query, limitsOf(s.config))
+	if err != nil {
+		return nil, err
+	}
+	defer pair.close()
+	e, err := train.NewEmbedderFrom(s.backend, embedderOptions(s.config), ck, "q")
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	o := evalOptions(s.config)
+	o.Max = p.Limit
+	return eval.KNN(ctx, e, pair.reference, pair.query, o, eval.Estimated, knn.Options{K: s.config.Eval.K, Temperature: s.config.Eval.Temperature})
+}

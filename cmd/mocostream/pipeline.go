@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"mocostream/augment"
+	"mocostream/loader"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// pipeline is loader and augmentation pool at work for a session.
+type pipeline struct {
+	session *session
+	first   loader.Token
+	loader  *loader.Bounded
+	pool    *augment.Pool
+
+	group  *errgroup.Group
+	cancel context.CancelFunc
+}
+
+func newPipeline(s *session, start loader.Token) *pipeline {
+	return &pipeline{session: s, first: start}
+}
+
+// start sets the stages going and returns their batches.
+func (p *pipeline) start(ctx context.Context) (<-chan augment.Batch, error) {
+	c := p.session.config
+	recipe, err := recipeOf(c)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if p.pool, err = augment.NewPool(recipe, poolOptions(c, p.first)); err != nil {
+		return nil, err
+	}
+	p.loader = loader.NewBounded(p.session.source, loaderOptions(c, p.first))
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.group, ctx = errgroup.WithContext(ctx)
+	samples, batches := make(chan loader.Sample, c.Train.Batch), make(chan augment.Batch)
+	p.group.Go(func() error { return p.loader.Run(ctx, samples) })
+	p.group.Go(func() error { return p.pool.Run(ctx, samples, batches) })
+	return batches, nil
+}
+
+// stop ends the stages and returns what ended them before, if anything did.
+func (p *pipeline) stop() error {
+	p.cancel()
+	if err := p.group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"mocostream/config"
+	"mocostream/internal/cliprogress"
+	"mocostream/train"
+
+	"go.uber.org/zap"
+)
+
+type trainCommand struct {
+	configFlags
+	logFlags
+	AcceptChange bool `help:"Go on although keys marked accept changed since the checkpoint."`
+	JSON         bool `name:"json" help:"Print the outcome as one JSON object on stdout."`
+}
+
+// configFlags name a configuration.
+type configFlags struct {
+	Config string   `short:"c" required:"" placeholder:"FILE" help:"Configuration, YAML."`
+	Set    []string `placeholder:"KEY=VALUE" sep:"none" help:"Override a key, e.g. train.batch=64. May be repeated."`
+}
+
+// Help is shown below the flags.
+func (trainCommand) Help() string {
+	return `Example:
+  mocostream config init > run.yaml
+  mocostream train -c run.yaml --set ingest.dir=photos --set sink.dir=runs/photos
+
+The run goes on from the newest whole checkpoint in sink.dir. SIGINT or SIGTERM finishes the step, writes a checkpoint
+and exits with 0; a second one exits at once.`
+}
+
+// outcome is what train --json prints.
+type outcome struct {
+	Steps           int64   `json:"steps"`
+	Samples         int64   `json:"samples"`
+	Epoch           float64 `json:"epoch"`
+	Loss            float64 `json:"loss"`
+	Checkpoint      string  `json:"checkpoint"`
+	ImagesPerSecond float64 `json:"images_per_second"`
+	DataWait        float64 `json:"data_wait"`
+	Stopped         bool    `json:"stopped"`
+	BadImages       int64   `json:"bad_images"`
+	Report          string  `json:"report,omitempty"`
+}
+
+// Run implements the command.
+func (t trainCommand) Run(term *terminal) error {
+	c, err := config.LoadForTraining(t.Config, t.Set)
+	if err != nil {
+		return err
+	}
+	result, err := pretrain(term, c, t.logFlags, t.AcceptChange, nil)
+	if err != nil {
+		return err
+	}
+	if t.JSON {
+		return printJSON(term.out, result)
+	}
+	fmt.Fprintf(term.out, "%d steps, %d images (%.2f epochs), loss %.4f, %.0f images/s, %.1f %% waiting for data\ncheckpoint %s\n",
+		result.Steps, result.Samples, result.Epoch, result.Loss, result.ImagesPerSecond, 100*result.DataWait, result.Checkpoint)
+	if result.Report != "" {
+		fmt.Fprintf(term.out, "report     %s\n", result.Report)
+	}
+	return nil
+}
+
+// pretrain runs a session to its end and writes its report. finish, if not nil, is called before the report with a run
+// that reached its end.
+func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, finish func(*session) error) (outcome, error) {
+	writer := &lateWriter{Writer: term.err}
+	log := lf.logger(writer)
+	s, err := openSession(term.ctx, c, log, writer, acceptChange)
+	if err != nil {
+		return outcome{}, err
+	}
+	result, err := s.pretrain(term, finish)
+	if closeErr := s.close(); err == nil {
+		err = closeErr
+	}
+	return result, err
+}
+
+func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome, error) {
+	started := time.Now()
+	total := totalSteps(s.config, s.manifest.Samples())
+	bar := cliprogress.New(term.err, isTerminal(term.err), s.log, s.config.Sink.LogEvery, total)
+	if isTerminal(term.err) {
+		s.writer.bar = bar
+	}
+	summary, err := s.run(term.ctx, term.stop, bar)
+	bar.Finish()
+	s.writer.bar = nil
+	if err != nil {
+		return outcome{}, err
+	}
+	result := s.outcome(summary)
+	s.log.Info("trained", zap.Int64("steps", summary.Steps), zap.Bool("stopped", summary.Stopped), zap.Duration("took", time.Since(started)))
+	if summary.Stopped {
+		return result, nil
+	}
+	if finish != nil {
+		if err := finish(s); err != nil {
+			return result, err
+		}
+	}
+	result.Report, err = s.finish(term.ctx, summary)
+	return result, err
+}
+
+func (s *session) outcome(sum train.Summary) outcome {
+	return outcome{
+		Steps: sum.Steps, Samples: sum.Samples, Epoch: sum.Epoch, Loss: sum.Loss,
+		Checkpoint:      filepath.Join(s.config.Sink.Dir, sum.Checkpoint),
+		ImagesPerSecond: sum.ImagesPerSecond, DataWait: sum.DataWait, Stopped: sum.Stopped, BadImages: s.bad,
+	}
+}
+
+// printJSON writes one object on one line.
+func printJSON(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("print result: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}

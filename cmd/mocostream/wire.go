@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"mocostream/augment"
+	"mocostream/config"
+	"mocostream/ingest"
+	"mocostream/ingest/dir"
+	"mocostream/ingest/shards"
+	"mocostream/loader"
+	"mocostream/train"
+	"mocostream/train/eval"
+)
+
+// manifests is the sub-folder of a run folder that keeps the lists of its sources.
+const manifests = "manifests"
+
+// source is a bounded source that can be closed.
+type source interface {
+	ingest.Bounded
+	Close() error
+}
+
+// openSource opens what the configuration names; hash is the manifest to read, "" lists anew.
+func openSource(c *config.Config, manifestDir, hash string) (source, error) {
+	if c.Ingest.Shards != "" {
+		return shards.New(shards.Options{
+			Path: c.Ingest.Shards, ManifestDir: manifestDir, ManifestHash: hash,
+			Labels: c.Ingest.Labels, MaxBytes: c.Loader.Limits.MaxBytes,
+		})
+	}
+	return dir.New(dir.Options{
+		Root: c.Ingest.Dir, ManifestDir: manifestDir, ManifestHash: hash,
+		Labels: c.Ingest.Labels, MaxBytes: c.Loader.Limits.MaxBytes,
+	})
+}
+
+// openLabelled opens a folder with a sub-folder a class.
+func openLabelled(ctx context.Context, root, manifestDir string, limits augment.Limits) (eval.Source, func() error, error) {
+	src, err := dir.New(dir.Options{Root: root, ManifestDir: manifestDir, Labels: true, MaxBytes: int64(limits.WithDefaults().MaxBytes)})
+	if err != nil {
+		return eval.Source{}, nil, err
+	}
+	classes, err := src.Classes(ctx)
+	if err != nil {
+		src.Close()
+		return eval.Source{}, nil, err
+	}
+	return eval.Source{Bounded: src, Classes: classes}, src.Close, nil
+}
+
+func limitsOf(c *config.Config) augment.Limits {
+	l := c.Loader.Limits
+	return augment.Limits{
+		MaxBytes: int(l.MaxBytes), MaxPixels: l.MaxPixels, MaxSide: l.MaxSide, MinSide: l.MinSide, MaxScans: l.MaxScans,
+	}
+}
+
+// recipeOf is the recipe with what the configuration sets differently.
+func recipeOf(c *config.Config) (*augment.MoCo, error) {
+	a := c.Augment
+	o := augment.MoCoV2(a.Size)
+	if a.Recipe == "v1" {
+		o = augment.MoCoV1(a.Size)
+	}
+	set(&o.CropScale, a.CropScale)
+	set(&o.CropRatio, a.CropRatio)
+	set(&o.Brightness, a.Brightness)
+	set(&o.Contrast, a.Contrast)
+	set(&o.Saturation, a.Saturation)
+	set(&o.Hue, a.Hue)
+	set(&o.JitterProbability, a.JitterProbability)
+	set(&o.GrayProbability, a.GrayProbability)
+	set(&o.BlurProbability, a.BlurProbability)
+	set(&o.BlurSigma, a.BlurSigma)
+	set(&o.FlipProbability, a.FlipProbability)
+	o.Limits = limitsOf(c)
+	return augment.NewMoCo(o)
+}
+
+// set overwrites to where the configuration has a value.
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func loaderOptions(c *config.Config, start loader.Token) loader.Options {
+	l := c.Loader
+	return loader.Options{
+		Seed: c.Train.Seed, Shuffle: true, ShuffleWindow: l.Shuffle.Window, ShuffleBuffer: l.Shuffle.Buffer,
+		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start,
+	}
+}
+
+func poolOptions(c *config.Config, start loader.Token) augment.PoolOptions {
+	l := c.Loader
+	return augment.PoolOptions{
+		Workers: l.Workers, Batch: c.Train.Batch, Size: c.Augment.Size, Seed: c.Train.Seed,
+		Bad:   loader.BadRule{MaxFraction: l.MaxBadFraction, Window: l.BadWindow},
+		Start: start, KeepDeadImages: l.StoreImages,
+	}
+}
+
+func encoderOptions(t config.Train) train.EncoderOptions {
+	return train.EncoderOptions{
+		Arch: t.Arch, Width: t.Width, Stem: t.Stem, Head: t.Head, Dim: t.Dim, Activation: t.Activation,
+	}
+}
+
+func floats32(x [3]float64) [3]float32 {
+	return [3]float32{float32(x[0]), float32(x[1]), float32(x[2])}
+}
+
+// trainOptions turns the configuration into the trainer's for a source of so many images.
+func trainOptions(c *config.Config, images int64) train.Options {
+	t := c.Train
+	o := train.Options{
+		Encoder: encoderOptions(t), Size: c.Augment.Size, Batch: t.Batch, K: t.K, M: t.M, T: t.T, Groups: t.BNGroups,
+		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
+		Optimizer: train.OptimizerOptions{
+			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,
+			Beta1: t.Optimizer.Beta1, Beta2: t.Optimizer.Beta2, Epsilon: t.Optimizer.Eps,
+		},
+		Schedule: train.ScheduleOptions{
+			Name: t.Schedule.Name, Base: t.Optimizer.LR, Warmup: int64(t.Schedule.WarmupSteps), Gamma: t.Schedule.Gamma,
+			Steps: totalSteps(c, images), StepsPerEpoch: max(images/int64(t.Batch), 1),
+		},
+	}
+	for _, epoch := range t.Schedule.Milestones {
+		o.Schedule.Milestones = append(o.Schedule.Milestones, int64(epoch))
+	}
+	if o.K == 0 {
+		o.K = train.AutoK(images, t.Batch)
+	}
+	if o.Groups == 0 {
+		o.Groups = train.AutoGroups(t.Batch)
+	}
+	return o
+}
+
+// totalSteps is the length of the run: batches run on across the ends of epochs.
+func totalSteps(c *config.Config, images int64) int64 {
+	if c.Train.Steps > 0 {
+		return int64(c.Train.Steps)
+	}
+	batch := int64(c.Train.Batch)
+	return (int64(c.Train.Epochs)*images + batch - 1) / batch
+}
+
+func embedderOptions(c *config.Config) train.EmbedderOptions {
+	return train.EmbedderOptions{
+		Encoder: encoderOptions(c.Train), Size: c.Augment.Size, Batch: min(c.Train.Batch, 256),
+		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std),
+	}
+}
+
+func evalOptions(c *config.Config) eval.Options {
+	return eval.Options{
+		Size: c.Augment.Size, Batch: min(c.Train.Batch, 256), Limits: limitsOf(c),
+		Workers: c.Loader.Workers, MemoryLimit: c.Loader.MemoryLimit,
+	}
+}
+
+// configOf rebuilds the configuration that a checkpoint was made with, paths left out.
+func configOf(ck *train.Checkpoint) (*config.Config, error) {
+	var sets []string
+	for _, key := range slices.Sorted(maps.Keys(ck.Config)) {
+		sets = append(sets, key+"="+ck.Config[key])
+	}
+	c, err := config.Load("", sets)
+	if err != nil {
+		return nil, fmt.Errorf("configuration of the checkpoint: %v", err) // %v: not the user's configuration
+	}
+	return c, nil
+}
+
+func manifestDir(runDir string) string { return filepath.Join(runDir, manifests) }
