@@ -29,7 +29,7 @@ eval: {probes: [{name: a, reference: /secret/place, query: /secret/place, limit:
 		t.Errorf("eval.probes = %s", got)
 	}
 	want := map[string]string{
-		"train.k": "auto", "train.batch": "256", "train.optimizer.eps": "1e-08", "loader.memory_limit": "1GiB",
+		"train.k": "auto", "train.batch": "auto", "train.optimizer.eps": "1e-08", "loader.memory_limit": "1GiB",
 		"augment.hue": "null", "augment.std": "[0.229, 0.224, 0.225]", "sink.log_every": "10s", "train.seed": "0",
 	}
 	for key, value := range want {

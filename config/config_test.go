@@ -209,7 +209,7 @@ eval:
 	check("milestones", c.Train.Schedule.Milestones, []int{3, 7})
 	check("m", c.Train.M, 0.5)
 	check("t", c.Train.T, 0.07)
-	check("batch", c.Train.Batch, 256)
+	check("arch", c.Train.Arch, "resnet50")
 	check("probes", c.Eval.Probes, []config.Probe{{Name: "animals", Reference: "a b/c", Query: "d"}})
 }
 

@@ -29,8 +29,8 @@ func Default() *Config {
 func defaultTrain() Train {
 	return Train{
 		Arch: "resnet50", Width: 64, Stem: "imagenet", Head: "mlp", Activation: "relu", Dim: 128,
-		Mechanism: "moco", M: 0.999, T: 0.2, // K and BNGroups: auto
-		Batch: 256, Epochs: 200,
+		Mechanism: "moco", M: 0.999, T: 0.2, // Batch, K and BNGroups: auto
+		Epochs:  200,
 		Backend: "auto", Precision: "f32", Devices: 1,
 		Optimizer: Optimizer{
 			Name: "sgd", LR: 0.03, Momentum: 0.9, WeightDecay: 1e-4,

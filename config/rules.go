@@ -31,10 +31,10 @@ func (c *Config) loaderRules(k *checker) {
 
 func (c *Config) trainRules(k *checker) {
 	t := c.Train
-	if t.K != 0 && t.K < t.Batch {
+	if t.K != 0 && t.Batch != 0 && t.K < t.Batch {
 		k.fail(fmt.Sprintf("%d is smaller than the batch (%d); use a multiple of batch or auto", t.K, t.Batch), "train.k", "train.batch")
 	}
-	if t.BNGroups > 0 && t.Batch%t.BNGroups != 0 {
+	if t.BNGroups > 0 && t.Batch != 0 && t.Batch%t.BNGroups != 0 {
 		k.fail(fmt.Sprintf("%d does not divide the batch (%d); use a divisor of batch or auto", t.BNGroups, t.Batch), "train.bn_groups", "train.batch")
 	}
 }

@@ -13,7 +13,7 @@ type Train struct {
 	M          float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of the key encoder: the share of its weights that a step keeps."`
 	T          float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
 	BNGroups   int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
-	Batch      int       `yaml:"batch" range:"[2,)" unit:"images" change:"accept" doc:"Images of one optimisation step."`
+	Batch      int       `yaml:"batch" range:"[2,)" auto:"true" unit:"images" change:"accept" doc:"Images of one optimisation step. auto takes 256, and less for fewer than 1,024 images: a power of two, at most a quarter of them."`
 	Steps      int       `yaml:"steps" range:"[0,)" unit:"steps" change:"accept" doc:"Optimisation steps after which the run ends, whatever the epochs; 0 leaves the end to epochs."`
 	Epochs     int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
 	Seed       uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`

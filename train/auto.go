@@ -1,5 +1,15 @@
 package train
 
+// AutoBatch is 256, or for a small set the largest power of two that is at most a quarter of it, so that an epoch has
+// some steps.
+func AutoBatch(images int64) int {
+	batch := 256
+	for batch > 2 && int64(batch)*4 > images {
+		batch /= 2
+	}
+	return batch
+}
+
 // AutoK chooses the length of the queue by the number of images, as a quarter to a half of a small set (published
 // practice of lightly-train: a longer queue holds keys of the query's own image), a whole number of batches and at least one.
 func AutoK(images int64, batch int) int {

@@ -29,7 +29,8 @@ const deadLettersKey = "dead_letters"
 
 // session is one pre-training run in its run folder: everything that train wires together.
 type session struct {
-	config *config.Config
+	asked  *config.Config // as the user wrote it
+	config *config.Config // with what auto stands for, once the source is known
 	log    *zap.Logger
 	writer *lateWriter // where log lines go
 
@@ -52,7 +53,7 @@ type session struct {
 
 // openSession opens the run folder, finds the newest checkpoint and brings source and trainer to where it was taken.
 func openSession(ctx context.Context, c *config.Config, log *zap.Logger, writer *lateWriter, acceptChange bool) (s *session, err error) {
-	s = &session{config: c, log: log, writer: writer}
+	s = &session{asked: c, config: c, log: log, writer: writer}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -118,7 +119,7 @@ func (s *session) warnOtherVersions() {
 // checkChanges compares the configuration with the checkpoint's.
 func (s *session) checkChanges(accept bool) error {
 	var refused, asked []string
-	for _, change := range config.Compare(s.from.Config, s.config) {
+	for _, change := range config.Compare(s.from.Config, s.asked) {
 		text := fmt.Sprintf("%s: %s, was %s", change.Key, change.New, change.Old)
 		switch {
 		case change.Class == config.Refused:
@@ -153,6 +154,7 @@ func (s *session) openSource(ctx context.Context) (err error) {
 		return err
 	}
 	s.log.Info("source", zap.Int64("images", s.manifest.Samples()), zap.Int32("files", s.manifest.Len()), zap.String("manifest", s.manifest.Hash()[:12]))
+	s.config = resolved(s.asked, s.manifest.Samples())
 	if images := s.manifest.Samples(); images < int64(s.config.Train.Batch) {
 		return usage("the source holds %d images, fewer than a batch (train.batch is %d); lower train.batch or add images", images, s.config.Train.Batch)
 	}
@@ -294,7 +296,7 @@ func (s *session) seal(c *train.Checkpoint) error {
 	if c.Extra[deadLettersKey], err = json.Marshal(length); err != nil {
 		return err
 	}
-	c.Config = config.Essential(s.config)
+	c.Config = config.Essential(s.asked)
 	c.Versions = versions(s.backend)
 	return s.metrics.Flush()
 }

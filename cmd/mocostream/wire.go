@@ -117,7 +117,7 @@ func floats32(x [3]float64) [3]float32 {
 	return [3]float32{float32(x[0]), float32(x[1]), float32(x[2])}
 }
 
-// trainOptions turns the configuration into the trainer's for a source of so many images.
+// trainOptions turns a resolved configuration into the trainer's for a source of so many images.
 func trainOptions(c *config.Config, images int64) train.Options {
 	t := c.Train
 	o := train.Options{
@@ -135,13 +135,22 @@ func trainOptions(c *config.Config, images int64) train.Options {
 	for _, epoch := range t.Schedule.Milestones {
 		o.Schedule.Milestones = append(o.Schedule.Milestones, int64(epoch))
 	}
-	if o.K == 0 {
-		o.K = train.AutoK(images, t.Batch)
-	}
-	if o.Groups == 0 {
-		o.Groups = train.AutoGroups(t.Batch)
-	}
 	return o
+}
+
+// resolved is the configuration with numbers in place of auto, for a source of so many images.
+func resolved(c *config.Config, images int64) *config.Config {
+	r := *c
+	if r.Train.Batch == 0 {
+		r.Train.Batch = train.AutoBatch(images)
+	}
+	if r.Train.K == 0 {
+		r.Train.K = train.AutoK(images, r.Train.Batch)
+	}
+	if r.Train.BNGroups == 0 {
+		r.Train.BNGroups = train.AutoGroups(r.Train.Batch)
+	}
+	return &r
 }
 
 // totalSteps is the length of the run: batches run on across the ends of epochs.
@@ -153,16 +162,19 @@ func totalSteps(c *config.Config, images int64) int64 {
 	return (int64(c.Train.Epochs)*images + batch - 1) / batch
 }
 
+// evalBatch is how many images the encoder is given at a time in evaluation.
+const evalBatch = 64
+
 func embedderOptions(c *config.Config) train.EmbedderOptions {
 	return train.EmbedderOptions{
-		Encoder: encoderOptions(c.Train), Size: c.Augment.Size, Batch: min(c.Train.Batch, 256),
+		Encoder: encoderOptions(c.Train), Size: c.Augment.Size, Batch: evalBatch,
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std),
 	}
 }
 
 func evalOptions(c *config.Config) eval.Options {
 	return eval.Options{
-		Size: c.Augment.Size, Batch: min(c.Train.Batch, 256), Limits: limitsOf(c),
+		Size: c.Augment.Size, Batch: evalBatch, Limits: limitsOf(c),
 		Workers: c.Loader.Workers, MemoryLimit: c.Loader.MemoryLimit,
 	}
 }
