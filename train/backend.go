@@ -3,7 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -46,8 +45,7 @@ func layersFor(layout Layout, differentiated bool) nn.Layers {
 }
 
 // OpenBackend opens a backend: "auto" takes XLA on CUDA, else XLA on the CPU, else Go; "go", "xla:cuda", "xla:cpu",
-// or any configuration string of GoMLX. Nothing is ever downloaded or printed. The caller calls Finalize. It is not for concurrent
-// use, and diverts os.Stdout while it works.
+// or any configuration string of GoMLX. Nothing is ever downloaded or printed. The caller calls Finalize.
 func OpenBackend(config string) (*Backend, error) {
 	switch config {
 	case "", "auto":
@@ -83,20 +81,11 @@ func open(config, why string) (b *Backend, err error) {
 		return nil, errors.New("open backend " + config + ": this binary was built without cgo and so without XLA; " +
 			"build it with a C compiler installed, or set train.backend to go")
 	}
-	defer divertStdout()()
 	be, err := openCompute(config)
 	if err != nil {
 		return nil, fmt.Errorf("open backend %s: %w", config, err)
 	}
 	return &Backend{Backend: be, Config: config, Why: why}, nil
-}
-
-// divertStdout sends what a backend prints about itself to standard error, until the function that it returns is called:
-// standard output belongs to results.
-func divertStdout() (restore func()) {
-	stdout := os.Stdout
-	os.Stdout = os.Stderr
-	return func() { os.Stdout = stdout }
 }
 
 // recovered turns a panic, which is how GoMLX reports errors in graphs, into an error.

@@ -183,9 +183,19 @@ func TestLoopStarves(t *testing.T) {
 	store := &memoryStore{}
 	loop := NewLoop(newTrainer(t, tiny()), store, LoopOptions{Steps: 100}, Hooks{}, nil, "")
 	s, err := loop.Run(t.Context(), input{images: 10, epochs: 1}.open(t))
-	if !errors.Is(err, ErrStarved) || s.Steps != 2 || len(store.saved) != 0 {
-		t.Errorf("%+v, checkpoints %v, %v; want %v after two steps", s, store.steps(), err, ErrStarved)
+	if !errors.Is(err, ErrStarved) || s.Steps != 2 || !slices.Equal(store.steps(), []int64{2}) {
+		t.Errorf("%+v, checkpoints %v, %v; want %v after two steps, which are saved", s, store.steps(), err, ErrStarved)
 	}
+	loop.saved, store.err = -1, errors.New("disk full")
+	if _, err := loop.Run(t.Context(), closed()); !errors.Is(err, ErrStarved) || !errors.Is(err, store.err) {
+		t.Errorf("got %v, want both what ended the run and what kept it from being saved", err)
+	}
+}
+
+func closed() <-chan augment.Batch {
+	batches := make(chan augment.Batch)
+	close(batches)
+	return batches
 }
 
 func TestLoopEndsWithItsContext(t *testing.T) {
