@@ -48,6 +48,20 @@ func (p *labelledPair) close() {
 	_ = os.RemoveAll(p.manifests)
 }
 
+// checkProbes finds a folder that is not there before training, and not at the first evaluation.
+func checkProbes(c *config.Config) error {
+	for i, p := range c.Eval.Probes {
+		for _, side := range []struct{ key, root string }{{"reference", p.Reference}, {"query", p.Query}} {
+			if info, err := os.Stat(side.root); err != nil {
+				return usage("eval.probes[%d].%s: %w; name a folder with a sub-folder a class", i, side.key, err)
+			} else if !info.IsDir() {
+				return usage("eval.probes[%d].%s: %s is no folder; name one with a sub-folder a class", i, side.key, side.root)
+			}
+		}
+	}
+	return nil
+}
+
 // probe judges the trainer's query encoder as of now on every probe of the configuration.
 func (s *session) probe(ctx context.Context, step int64) error {
 	if len(s.config.Eval.Probes) == 0 {

@@ -97,15 +97,17 @@ func signals(parent context.Context) (ctx context.Context, stop <-chan struct{},
 
 // parse reads the command line. Without a command to run it returns the exit code and nil.
 func parse(args []string, out, err io.Writer) (int, *kong.Context) {
+	if len(args) == 0 {
+		parse([]string{"--help"}, err, err)
+		fmt.Fprintln(err, "\nmocostream: no command; name one of these")
+		return exitUsage, nil
+	}
 	exited, code := false, exitOK
 	parser := kong.Must(&commands{},
 		kong.Name("mocostream"), kong.Description(description), kong.Writers(out, err),
 		kong.Exit(func(c int) { exited, code = true, c }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError(),
 		kong.Vars{"version": version})
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
 	parsed, parseErr := parser.Parse(args)
 	if exited {
 		return code, nil

@@ -32,7 +32,7 @@ func (p previewCommand) Run(term *terminal) error {
 	}
 	c, err := config.Load(p.Config, p.Set)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	path := p.Data
 	if path == "" {

@@ -55,7 +55,7 @@ type outcome struct {
 func (t trainCommand) Run(term *terminal) error {
 	c, err := config.LoadForTraining(t.Config, t.Set)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	result, err := pretrain(term, c, t.logFlags, t.AcceptChange, nil)
 	if err != nil {
@@ -75,6 +75,9 @@ func (t trainCommand) Run(term *terminal) error {
 // pretrain runs a session to its end and writes its report. finish, if not nil, is called before the report with a run
 // that reached its end.
 func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, finish func(*session) error) (outcome, error) {
+	if err := checkProbes(c); err != nil {
+		return outcome{}, err
+	}
 	writer := &lateWriter{Writer: term.err}
 	log := lf.logger(writer)
 	s, err := openSession(term.ctx, c, log, writer, acceptChange)
