@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -188,11 +189,11 @@ func (s *session) openTrainer() (err error) {
 	return nil
 }
 
-// initFrom starts from the weights of a file, an export's folder or a checkpoint's.
+// initFrom starts from the weights of a file, an export's folder, a step folder or a run folder.
 func (s *session) initFrom(path string) error {
-	file := path
-	if filepath.Ext(path) != ".safetensors" {
-		file = filepath.Join(path, "model.safetensors")
+	file, err := s.weightsFile(path)
+	if err != nil {
+		return fmt.Errorf("train.init_from: %w", err)
 	}
 	weights, _, err := safetensors.ReadFile(file)
 	if err != nil {
@@ -205,6 +206,18 @@ func (s *session) initFrom(path string) error {
 	s.log.Info("started from weights", zap.String("file", file), zap.Int("loaded", report.Loaded),
 		zap.Strings("missing", report.Missing), zap.Strings("unused", report.Unused))
 	return nil
+}
+
+func (s *session) weightsFile(path string) (string, error) {
+	const name = "model.safetensors"
+	if filepath.Ext(path) == ".safetensors" {
+		return path, nil
+	}
+	if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+		return filepath.Join(path, name), nil
+	}
+	folder, err := sink.Resolve(path, func(text string) { s.log.Warn(text) })
+	return filepath.Join(folder, name), err
 }
 
 // openRecords opens metrics and dead letters and cuts off what the checkpoint does not know of.

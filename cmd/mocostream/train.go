@@ -9,6 +9,7 @@ import (
 
 	"mocostream/config"
 	"mocostream/internal/cliprogress"
+	"mocostream/sink"
 	"mocostream/train"
 
 	"go.uber.org/zap"
@@ -104,7 +105,10 @@ func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome
 	if err != nil {
 		return outcome{}, err
 	}
-	result := s.outcome(summary)
+	result, err := s.outcome(summary)
+	if err != nil {
+		return outcome{}, err
+	}
 	s.log.Info("trained", zap.Int64("steps", summary.Steps), zap.Bool("stopped", summary.Stopped), zap.Duration("took", time.Since(started)))
 	if summary.Stopped {
 		return result, nil
@@ -118,12 +122,21 @@ func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome
 	return result, err
 }
 
-func (s *session) outcome(sum train.Summary) outcome {
+func (s *session) outcome(sum train.Summary) (outcome, error) {
+	if s.from != nil && s.from.Step == sum.Steps { // nothing was left to do: the last step is an earlier process's
+		steps, _, err := sink.ReadMetrics(filepath.Join(s.config.Sink.Dir, sink.MetricsFile), 2)
+		if err != nil {
+			return outcome{}, err
+		}
+		if len(steps) > 0 {
+			sum.Loss = steps[len(steps)-1].Loss
+		}
+	}
 	return outcome{
 		Steps: sum.Steps, Samples: sum.Samples, Epoch: sum.Epoch, Loss: sum.Loss,
 		Checkpoint:      filepath.Join(s.config.Sink.Dir, sum.Checkpoint),
 		ImagesPerSecond: sum.ImagesPerSecond, DataWait: sum.DataWait, Stopped: sum.Stopped, BadImages: s.bad,
-	}
+	}, nil
 }
 
 // printJSON writes one object on one line.
