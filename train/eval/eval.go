@@ -66,10 +66,22 @@ func Pass(ctx context.Context, src ingest.Bounded, o Options, shuffled bool, emi
 		}
 		return err
 	})
-	if err := group.Wait(); err != nil && !errors.Is(err, errEnough) {
-		return bad, err
+	err = group.Wait()
+	if errors.Is(err, errEnough) {
+		return before(bad, o.Max), nil
 	}
-	return bad, nil
+	return bad, err
+}
+
+// before leaves the dead letters that come before the good image of number most, from 1: a pass that ends early has looked
+// further by chance.
+func before(bad []loader.DeadLetter, most int) []loader.DeadLetter {
+	for i, letter := range bad {
+		if good := int(letter.Position) - i; good >= most {
+			return bad[:i]
+		}
+	}
+	return bad
 }
 
 // errEnough ends a pass that has seen Options.Max images.

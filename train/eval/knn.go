@@ -28,13 +28,16 @@ type Result struct {
 // KNN judges an encoder by weighted k-nearest neighbours (Wu et al. 2018, arXiv 1805.01978, section 3.4): each query image is
 // classified by the reference images most like it. A query image that is in the reference too is an error.
 func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Options, bn BatchNorm, k knn.Options) (*Result, error) {
+	classes, err := sameClasses(reference.Classes, query.Classes)
+	if err != nil {
+		return nil, err
+	}
 	if bn == Estimated {
 		if err := Estimate(ctx, reference, e, o); err != nil {
 			return nil, fmt.Errorf("estimate BatchNorm statistics: %w", err)
 		}
 	}
 	r := &Result{}
-	var err error
 	if r.Reference, err = Embed(ctx, reference, e, o); err != nil {
 		return nil, fmt.Errorf("reference images: %w", err)
 	}
@@ -42,10 +45,6 @@ func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Opti
 		return nil, fmt.Errorf("query images: %w", err)
 	}
 	if err := disjoint(r.Reference, r.Query); err != nil {
-		return nil, err
-	}
-	classes, err := sameClasses(reference.Classes, query.Classes)
-	if err != nil {
 		return nil, err
 	}
 	r.Query.Backbone.Labels = relabel(r.Query.Backbone.Labels, classes)
@@ -61,6 +60,10 @@ func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Opti
 
 // PixelsKNN is the same question asked of raw pixels.
 func PixelsKNN(ctx context.Context, reference, query Source, o Options, k knn.Options) (knn.Result, error) {
+	classes, err := sameClasses(reference.Classes, query.Classes)
+	if err != nil {
+		return knn.Result{}, err
+	}
 	ref, err := Pixels(ctx, reference, o)
 	if err != nil {
 		return knn.Result{}, fmt.Errorf("reference images: %w", err)
@@ -68,10 +71,6 @@ func PixelsKNN(ctx context.Context, reference, query Source, o Options, k knn.Op
 	q, err := Pixels(ctx, query, o)
 	if err != nil {
 		return knn.Result{}, fmt.Errorf("query images: %w", err)
-	}
-	classes, err := sameClasses(reference.Classes, query.Classes)
-	if err != nil {
-		return knn.Result{}, err
 	}
 	q.Labels = relabel(q.Labels, classes)
 	return knn.Classify(ref, q, k)
