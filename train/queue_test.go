@@ -2,11 +2,15 @@ package train
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"mocostream/augment"
+	"mocostream/internal/safetensors"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -36,7 +40,7 @@ func TestReplaceRows(t *testing.T) {
 				for row := range c.b {
 					copy(ring[(pointer+row)%c.k*dim:][:dim], keys[row*dim:])
 				}
-				out, err := exec.Exec(
+				out, err := exec.Call(
 					tensors.FromFlatDataAndDimensions(queue, c.k, dim),
 					tensors.FromFlatDataAndDimensions(keys, c.b, dim),
 					tensors.FromScalar(int32(pointer)),
@@ -51,6 +55,63 @@ func TestReplaceRows(t *testing.T) {
 				pointer = (pointer + c.b) % c.k
 			}
 		})
+	}
+}
+
+// updating claims the operation that the Go backend lacks, so that a graph that would use it cannot be built.
+type updating struct{ compute.Backend }
+
+func (u updating) Capabilities() compute.Capabilities {
+	c := u.Backend.Capabilities()
+	c.Operations = maps.Clone(c.Operations)
+	c.Operations[compute.OpTypeDynamicUpdateSlice] = true
+	return c
+}
+
+// The update in place serves batches that never pass the queue's end: a pointer that another size of batch left between
+// two places, until then or after, takes the way around.
+func TestRaggedQueuesAreNotUpdatedInPlace(t *testing.T) {
+	inPlace := func(trainer *Trainer) bool {
+		trainer.backend = &Backend{Backend: updating{trainer.backend.Backend}, Config: goConfig}
+		trainer.discard()
+		err := trainer.Compile()
+		if err != nil && !strings.Contains(err.Error(), "DynamicUpdateSlice") {
+			t.Fatal(err)
+		}
+		return err != nil
+	}
+	pointed := func(k int, at int64) *Trainer {
+		o := tiny()
+		o.K = k
+		trainer := newTrainer(t, o)
+		c := checkpointOf(t, trainer)
+		edit(c, pointerName, func(s *safetensors.Tensor) { *s = safetensors.FromInt64s(s.Name, s.Shape, []int64{at}) })
+		if err := trainer.Compile(); err != nil {
+			t.Fatal(err)
+		}
+		if err := trainer.Restore(c); err != nil {
+			t.Fatal(err)
+		}
+		if ragged := at%4 != 0; (trainer.exec == nil) != ragged {
+			t.Errorf("K %d, pointer %d: the step that was compiled before is kept: %v", k, at, trainer.exec != nil)
+		}
+		return trainer
+	}
+	for _, c := range []struct {
+		k    int
+		at   int64
+		want bool
+	}{{8, 0, true}, {8, 4, true}, {8, 6, false}, {8, 1, false}, {6, 0, false}, {6, 4, false}, {6, 2, false}} {
+		if got := inPlace(pointed(c.k, c.at)); got != c.want {
+			t.Errorf("K %d, pointer %d: updated in place: %v, want %v", c.k, c.at, got, c.want)
+		}
+	}
+	again := pointed(8, 6)
+	if _, err := again.InitFrom(foreign(t, "", true)); err != nil {
+		t.Fatal(err)
+	}
+	if !inPlace(again) {
+		t.Error("a fresh queue is not updated in place")
 	}
 }
 

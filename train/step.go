@@ -31,9 +31,6 @@ const (
 // batchNormMomentum is torch's: running = 0.9 running + 0.1 batch.
 const batchNormMomentum = 0.1
 
-// stepTrace is what tests look at beside the report.
-type stepTrace struct{ q, k, logits, gradients bool }
-
 // buildStep is one optimisation step of MoCo as a graph (arXiv 1911.05722, algorithm 1; order of the reference
 // implementation: the momentum update comes before the keys, the keys enter the queue after the logits). Inputs: query
 // and key views [B, S, S, 3], the order [B] in which keys are encoded (shuffle-BN), hyper [3]. Output: the report.
@@ -109,10 +106,10 @@ func (t *Trainer) enqueue(queue, keys *Node) {
 }
 
 // replaceRows writes keys [B, dim] into queue [K, dim] from row at on, around the end. XLA's dynamic update would clamp
-// a window that passes the end, so it serves only where batches never do.
+// a window that passes the end, so it serves only where batches never do: not after a checkpoint of another batch.
 func (t *Trainer) replaceRows(queue, keys, at *Node) *Node {
 	g, b, k := queue.Graph(), keys.Shape().Dimensions[0], queue.Shape().Dimensions[0]
-	if k%b == 0 && t.backend.Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
+	if k%b == 0 && !t.ragged && t.backend.Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
 		return graph.DynamicUpdateSlice(queue, keys, []*Node{at, graph.Const(g, int32(0))})
 	}
 	row := graph.Iota(g, shapes.Make(dtypes.Int32, k, 1), 0)

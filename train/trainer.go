@@ -55,8 +55,9 @@ func (o Options) Validate() error {
 	return o.Schedule.Validate()
 }
 
-// ErrNotFinite says that loss or gradient is no number any more. The step's effect is undefined: go on from a checkpoint.
-var ErrNotFinite = errors.New("loss or gradient is not finite")
+// ErrNotFinite says that loss, gradient or weights are no numbers any more. The step's effect is undefined: go on from a
+// checkpoint.
+var ErrNotFinite = errors.New("training diverged to numbers that are not finite")
 
 // Trainer holds weights, queue and optimizer on a device and moves them by one compiled step. It is used by one
 // goroutine.
@@ -68,6 +69,7 @@ type Trainer struct {
 	store      *model.Store
 	exec       *model.Exec
 	done       int64 // finished steps
+	ragged     bool  // the queue's pointer stands inside a batch's place
 	traced     bool  // tests: the step returns q, k, logits and gradients too
 }
 
@@ -89,9 +91,7 @@ func (t *Trainer) Options() Options { return t.options }
 
 // Close frees the compiled step and the device's memory.
 func (t *Trainer) Close() {
-	if t.exec != nil {
-		t.exec.Finalize()
-	}
+	t.discard()
 	for v := range t.store.IterVariables() {
 		_ = v.Finalize() // nothing is left to do about memory that was lost with a failed step
 	}
@@ -131,7 +131,24 @@ func (t *Trainer) resetQueue() error {
 	if err := t.create(queueName, values, k, dim); err != nil {
 		return err
 	}
-	return t.set(pointerName, tensors.FromScalar(int32(0)))
+	return t.setPointer(0)
+}
+
+// setPointer moves the queue's pointer. A step that was compiled for another kind of pointer is compiled anew.
+func (t *Trainer) setPointer(at int64) error {
+	if ragged := at%int64(t.options.Batch) != 0; ragged != t.ragged {
+		t.ragged = ragged
+		t.discard()
+	}
+	return t.set(pointerName, tensors.FromScalar(int32(at)))
+}
+
+// discard frees the compiled step.
+func (t *Trainer) discard() {
+	if t.exec != nil {
+		t.exec.Finalize()
+		t.exec = nil
+	}
 }
 
 func (t *Trainer) create(name string, values []float32, shape ...int) error {
