@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mocostream/augment"
@@ -217,11 +218,16 @@ func (l *Loop) end(ctx context.Context, stopped bool) (Summary, error) {
 	return s, nil
 }
 
-// save makes a checkpoint of the last finished step.
+// save makes a checkpoint of the last finished step. One that would hold numbers that are none is refused: a run could
+// never go on from it, and would pass over the good one before.
 func (l *Loop) save(ctx context.Context) error {
 	c, err := l.Checkpoint()
 	if err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", l.trainer.Steps(), err)
+	}
+	if name := notFinite(slices.Concat(c.Model, c.Optimizer)); name != "" {
+		return fmt.Errorf("checkpoint of step %d: %w (%s); lower train.optimizer.lr or lengthen train.schedule.warmup_steps",
+			c.Step, ErrNotFinite, name)
 	}
 	if l.hooks.Seal != nil {
 		if err := l.hooks.Seal(c); err != nil {

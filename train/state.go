@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -112,6 +113,22 @@ func (t *Trainer) floats(variable string) ([]float32, error) {
 	return tensors.CopyFlatData[float32](value)
 }
 
+// notFinite names the first tensor with a number that is none; "" if there is no such.
+func notFinite(list []safetensors.Tensor) string {
+	const exponent = 0x7f800000 // all ones: infinite or no number
+	for _, tensor := range list {
+		if tensor.DType != "F32" {
+			continue
+		}
+		for at := 0; at < len(tensor.Data); at += 4 {
+			if binary.LittleEndian.Uint32(tensor.Data[at:])&exponent == exponent {
+				return tensor.Name
+			}
+		}
+	}
+	return ""
+}
+
 // transposed turns [rows, cols] into [cols, rows].
 func transposed(x []float32, rows, cols int) []float32 {
 	y := make([]float32, len(x))
@@ -176,7 +193,7 @@ func (t *Trainer) restoreQueue(have map[string]safetensors.Tensor) error {
 	if err != nil || len(pointer) != 1 || pointer[0] < 0 || pointer[0] >= int64(k) {
 		return fmt.Errorf("checkpoint: %s is missing or outside the queue of %d keys", pointerName, k)
 	}
-	return t.set(pointerName, tensors.FromScalar(int32(pointer[0])))
+	return t.setPointer(pointer[0])
 }
 
 func (t *Trainer) write(variable string, have map[string]safetensors.Tensor, name string, shape []int) error {
