@@ -65,7 +65,6 @@ type order[T any] struct {
 	buffers  [][]byte       // of the batches being filled, the oldest first
 	assigned int            // places given out, counted from the first of buffers[0]
 	taken    int            // samples collected, counted likewise
-	moving   bool           // a bad sample was met, and there still are samples in flight
 	ended    bool           // the input is, or the run failed
 	failure  error
 	ready    []T

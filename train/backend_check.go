@@ -25,7 +25,7 @@ func (b *Backend) Check() (took time.Duration, err error) {
 	}
 	defer exec.Finalize()
 	x, y := checkMatrix(1), checkMatrix(3)
-	out, err := exec.Exec(tensors.FromFlatDataAndDimensions(x, checkSide, checkSide), tensors.FromFlatDataAndDimensions(y, checkSide, checkSide))
+	out, err := exec.Call(tensors.FromFlatDataAndDimensions(x, checkSide, checkSide), tensors.FromFlatDataAndDimensions(y, checkSide, checkSide))
 	if err != nil {
 		return 0, fmt.Errorf("check backend %s: %w", b.Config, err)
 	}

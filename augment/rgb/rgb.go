@@ -41,3 +41,13 @@ func (m *Image) At(x, y int) color.Color {
 	p := m.Row(y)[3*x:]
 	return color.RGBA{R: p[0], G: p[1], B: p[2], A: 255}
 }
+
+// RGBA64At makes m an image.RGBA64Image, which image libraries read without allocating (and x/image's nearest-neighbour
+// scaling reads at all).
+func (m *Image) RGBA64At(x, y int) color.RGBA64 {
+	if !image.Pt(x, y).In(m.Bounds()) {
+		return color.RGBA64{}
+	}
+	p := m.Row(y)[3*x:]
+	return color.RGBA64{R: uint16(p[0]) * 0x101, G: uint16(p[1]) * 0x101, B: uint16(p[2]) * 0x101, A: 0xffff}
+}

@@ -85,6 +85,12 @@ func TestImageIsAnImage(t *testing.T) {
 	if got := m.At(1, 1); got != (color.RGBA{}) {
 		t.Errorf("pixel outside is %v", got)
 	}
+	if got := m.RGBA64At(0, 1); got != (color.RGBA64{4 * 0x101, 5 * 0x101, 6 * 0x101, 0xffff}) {
+		t.Errorf("pixel is %v in 16 bits", got)
+	}
+	if got := m.RGBA64At(0, 2); got != (color.RGBA64{}) {
+		t.Errorf("pixel outside is %v in 16 bits", got)
+	}
 	memory := &m.Pix[0]
 	if m.Resize(2, 1); &m.Pix[0] != memory || m.Bounds() != image.Rect(0, 0, 2, 1) {
 		t.Error("resizing to as many bytes took other memory")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -77,8 +78,7 @@ func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, data, out s
 		return w.Write(b.Keys, b.Labels, features)
 	})
 	if err != nil {
-		w.Abort()
-		return 0, nil, err
+		return 0, nil, errors.Join(err, w.Abort())
 	}
 	return written, bad, w.Close()
 }

@@ -88,7 +88,7 @@ func (c canvas) image(img image.Image, x, y, side int) {
 	}
 	// Whole multiples of small images stay as they are, pixel by pixel; smoothing would show more than there is.
 	if side%long == 0 {
-		draw.NearestNeighbor.Scale(c, at, img, img.Bounds(), draw.Over, nil)
+		draw.NearestNeighbor.Scale(c.NRGBA, at, img, img.Bounds(), draw.Over, nil)
 		return
 	}
 	draw.CatmullRom.Scale(c, at, img, img.Bounds(), draw.Over, nil)

@@ -93,8 +93,8 @@ func Write(path string, d Data) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
+			_ = f.Close() // err is the one to tell
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := Render(f, d); err != nil {
