@@ -33,34 +33,52 @@ Example:
   mocostream demo --out /tmp/demo --json`
 }
 
-// The demo's data: two sets of one kind, drawn apart.
 const (
-	demoImages  = 6000
-	demoQueries = 1200
 	demoClasses = 12
 	demoSize    = 128 // pixels a side as stored
 )
+
+// demo is the command with how much it draws and trains: two sets of one kind, drawn apart, and the configuration.
+type demo struct {
+	demoCommand
+	images, queries int
+	set             []string
+}
 
 const demoNote = `The images are made up: each shows one of twelve glyphs many times, every copy at its own angle, in colours, light, scale and
 noise that say nothing about the class. Raw pixels and an untrained encoder know next to nothing about them, so what the
 trained encoder knows it learned here, without labels. It is no evidence about natural photographs.`
 
-// demoConfig is a run that learns the glyphs in a few minutes on two cores.
-func demoConfig(out string) (*config.Config, error) {
-	return config.LoadForTraining("", []string{
-		"ingest.dir=" + filepath.Join(out, "images", "train"),
-		"sink.dir=" + filepath.Join(out, "run"),
-		"augment.size=32", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
-		"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
-		"train.arch=resnet10", "train.width=16", "train.stem=cifar", "train.head=linear",
-		"train.k=1024", "train.m=0.97", "train.t=0.1", "train.bn_groups=1", "train.batch=64", "train.steps=600",
-		"train.optimizer.name=adamw", "train.optimizer.lr=0.002", "train.optimizer.weight_decay=0.05",
-		"train.schedule.warmup_steps=20",
-		"sink.checkpoint_every=100",
-		"eval.every=150",
-		fmt.Sprintf("eval.probes=[{name: glyphs, reference: %q, query: %q, limit: 1200}]",
-			filepath.Join(out, "images", "train"), filepath.Join(out, "images", "query")),
-	})
+// wholeDemo is a run that learns the glyphs in a few minutes on two cores.
+func wholeDemo(d demoCommand) demo {
+	return demo{
+		demoCommand: d, images: 6000, queries: 1200,
+		set: []string{
+			"augment.size=32", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
+			"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
+			"train.arch=resnet10", "train.width=16", "train.stem=cifar", "train.head=linear",
+			"train.k=1024", "train.m=0.97", "train.t=0.1", "train.bn_groups=1", "train.batch=64", "train.steps=600",
+			"train.optimizer.name=adamw", "train.optimizer.lr=0.002", "train.optimizer.weight_decay=0.05",
+			"train.schedule.warmup_steps=20",
+			"sink.checkpoint_every=100",
+			"eval.every=150",
+		},
+	}
+}
+
+// folder is where the images of a set are.
+func (d demo) folder(set string) string { return filepath.Join(d.Out, "images", set) }
+
+func (d demo) config() (*config.Config, error) {
+	c, err := config.LoadForTraining("", append([]string{
+		"ingest.dir=" + d.folder("train"),
+		"sink.dir=" + filepath.Join(d.Out, "run"),
+		fmt.Sprintf("eval.probes=[{name: glyphs, reference: %q, query: %q, limit: 1200}]", d.folder("train"), d.folder("query")),
+	}, d.set...))
+	if err != nil {
+		return nil, fmt.Errorf("configuration of the demo: %v", err) // %v: not the user's configuration
+	}
+	return c, nil
 }
 
 // demoOutcome is what demo --json prints.
@@ -77,11 +95,13 @@ type demoOutcome struct {
 }
 
 // Run implements the command.
-func (d demoCommand) Run(term *terminal) error {
+func (d demoCommand) Run(term *terminal) error { return wholeDemo(d).run(term) }
+
+func (d demo) run(term *terminal) error {
 	started := time.Now()
-	c, err := demoConfig(d.Out)
+	c, err := d.config()
 	if err != nil {
-		return fmt.Errorf("configuration of the demo: %v", err)
+		return err
 	}
 	if err := d.draw(term); err != nil {
 		return err
@@ -109,8 +129,8 @@ func (d demoCommand) Run(term *terminal) error {
 }
 
 // draw writes the images; what is there already stays.
-func (d demoCommand) draw(term *terminal) error {
-	fmt.Fprintf(term.err, "drawing %d + %d images in %s\n", demoImages, demoQueries, filepath.Join(d.Out, "images"))
+func (d demo) draw(term *terminal) error {
+	fmt.Fprintf(term.err, "drawing %d + %d images in %s\n", d.images, d.queries, filepath.Join(d.Out, "images"))
 	ctx, cancel := context.WithCancel(term.ctx)
 	defer cancel()
 	go func() { // nothing is worth a checkpoint yet
@@ -124,9 +144,9 @@ func (d demoCommand) draw(term *terminal) error {
 		name   string
 		images int
 		seed   uint64
-	}{{"train", demoImages, 1}, {"query", demoQueries, 2}} {
+	}{{"train", d.images, 1}, {"query", d.queries, 2}} {
 		o := synth.Options{Classes: demoClasses, Images: set.images, Size: demoSize, Seed: set.seed}
-		if err := synth.WriteDir(ctx, filepath.Join(d.Out, "images", set.name), o, runtime.NumCPU()); err != nil {
+		if err := synth.WriteDir(ctx, d.folder(set.name), o, runtime.NumCPU()); err != nil {
 			return fmt.Errorf("draw images: %w", err)
 		}
 	}
@@ -134,7 +154,7 @@ func (d demoCommand) draw(term *terminal) error {
 }
 
 // judge compares the trained encoder with an untrained one and with raw pixels, and leaves the figures to the report.
-func (d demoCommand) judge(term *terminal, s *session) (*demoOutcome, error) {
+func (d demo) judge(term *terminal, s *session) (*demoOutcome, error) {
 	fmt.Fprintln(term.err, "judging the encoder by its nearest neighbours")
 	weights, _, err := s.trainer.State()
 	if err != nil {
@@ -142,7 +162,7 @@ func (d demoCommand) judge(term *terminal, s *session) (*demoOutcome, error) {
 	}
 	job := &encoderJob{checkpoint: &train.Checkpoint{Model: weights}, config: s.config, backend: s.backend, which: "q", workers: s.config.Loader.Workers}
 	found, err := judge(term.ctx, job, evalKNNCommand{
-		Reference: filepath.Join(d.Out, "images", "train"), Query: filepath.Join(d.Out, "images", "query"),
+		Reference: d.folder("train"), Query: d.folder("query"),
 		K: s.config.Eval.K, Temperature: s.config.Eval.Temperature, BN: string(eval.Estimated), Baseline: true,
 	})
 	if err != nil {
@@ -151,7 +171,7 @@ func (d demoCommand) judge(term *terminal, s *session) (*demoOutcome, error) {
 	if err := s.picture(classesFile, demoClassGrid); err != nil {
 		return nil, err
 	}
-	if err := s.labelNeighbours(term.ctx, filepath.Join(d.Out, "images", "query")); err != nil {
+	if err := s.labelNeighbours(term.ctx, d.folder("query")); err != nil {
 		return nil, err
 	}
 	kept, err := readSummary(s.config.Sink.Dir)
@@ -185,7 +205,7 @@ func demoClassGrid() ([]byte, error) {
 	return report.PNG(report.ClassGrid(rows))
 }
 
-func (d demoCommand) print(term *terminal, o *demoOutcome, c *config.Config) (err error) {
+func (d demo) print(term *terminal, o *demoOutcome, c *config.Config) (err error) {
 	if o.Stopped {
 		_, err = fmt.Fprintf(term.out, "stopped after %d of %d steps; the same command goes on from %s\n", o.Steps, c.Train.Steps, o.Checkpoint)
 		return err
@@ -199,7 +219,7 @@ func (d demoCommand) print(term *terminal, o *demoOutcome, c *config.Config) (er
 report      %s
 checkpoint  %s
 config      %s
-`, demoQueries, demoClasses, 100.0/demoClasses, 100*o.Top1, 100*o.Untrained, 100*o.Pixels, o.Steps, o.Seconds,
+`, d.queries, demoClasses, 100.0/demoClasses, 100*o.Top1, 100*o.Untrained, 100*o.Pixels, o.Steps, o.Seconds,
 		o.Report, o.Checkpoint, filepath.Join(d.Out, "run.yaml"))
 	return err
 }
