@@ -180,6 +180,18 @@ func TestLoopStopsWhileItWaits(t *testing.T) {
 	}
 }
 
+// Stop wins over what is ready: here, over batches that have ended.
+func TestLoopStopsFirst(t *testing.T) {
+	stop := make(chan struct{})
+	close(stop)
+	loop := NewLoop(newTrainer(t, tiny()), &memoryStore{}, LoopOptions{Steps: 100, Stop: stop}, Hooks{}, nil, "")
+	for range 30 {
+		if s, err := loop.Run(t.Context(), closed()); err != nil || !s.Stopped {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+}
+
 func TestLoopStarves(t *testing.T) {
 	store := &memoryStore{}
 	loop := NewLoop(newTrainer(t, tiny()), store, LoopOptions{Steps: 100}, Hooks{}, nil, "")
