@@ -4,7 +4,6 @@
 # git may refuse a checkout of another owner, and there may be no git at all: the build goes on.
 VERSION ?= $(or $(shell git -c safe.directory='$(CURDIR)' describe --tags --always --dirty 2>/dev/null),devel)
 ENV     := . bin/build.env &&
-PYTHON  ?= python3
 ARGS    ?=
 
 .DEFAULT_GOAL := help
@@ -16,7 +15,7 @@ deps: ## find or install the C compiler and libjpeg-turbo; write bin/build.env
 build: deps ## build bin/mocostream
 	$(ENV) go build -ldflags '-X main.version=$(VERSION)' -o bin/mocostream ./cmd/mocostream
 
-demo: build ## train on made-up images for some minutes and write a report (ARGS='--out DIR --from s3 ...')
+demo: build ## train on made-up images for some minutes and write a report (ARGS='--out DIR')
 	bin/mocostream demo $(ARGS)
 
 test: deps ## run the tests
@@ -35,8 +34,8 @@ lint: deps ## run golangci-lint (built and cached at first use)
 fmt: ## format the Go files
 	gofmt -s -w .
 
-check-export: build ## compare exported weights with PyTorch (PYTHON: one that has torch)
-	$(PYTHON) scripts/check_export.py $(ARGS)
+check-export: deps ## compare exported encoders with torchvision and timm (downloads PyTorch into .venv)
+	$(ENV) scripts/check_export.sh
 
 clean: ## remove what was built
 	rm -rf bin
