@@ -81,7 +81,7 @@ func (c optimizerCase) run(t *testing.T, backend *Backend) {
 		for _, state := range now[1:] {
 			in = append(in, tensors.FromFlatDataAndDimensions(state, c.Shape...))
 		}
-		out, err := exec.Exec(in...)
+		out, err := exec.Call(in...)
 		if err != nil {
 			t.Fatal(err)
 		}
