@@ -137,7 +137,7 @@ func TestHostileFilesWithinMemory(t *testing.T) {
 	}
 	sparse(t, filepath.Join(dir, "larger.jpg"), 3*junkBytes)
 	runDir, peak := filepath.Join(t.TempDir(), "run"), filepath.Join(t.TempDir(), "peak")
-	p := start(t, []string{peakEnv + "=" + peak}, tiny(runDir, "ingest.dir="+dir, "train.steps=9", "loader.max_bad_fraction=1",
+	p := start(t, []string{peakEnv + "=" + peak}, tiny(runDir, "ingest.dir="+dir, "train.steps=9", "loader.max_bad_fraction=0.9",
 		"loader.memory_limit="+strconv.Itoa(memoryLimit), "loader.limits.max_bytes=16MiB", "loader.store_images=false")...)
 	p.wait(t).want(t, exitOK)
 	for name, letter := range firstEpoch(t, runDir, want) {
