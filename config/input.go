@@ -14,7 +14,7 @@ type Loader struct {
 	MemoryLimit    int64   `yaml:"memory_limit" range:"[64MiB,)" unit:"bytes" change:"free" doc:"Most bytes of encoded images held at once; readers wait when it is reached."`
 	MaxBadFraction float64 `yaml:"max_bad_fraction" range:"[0,1]" change:"accept" doc:"Share of bad images within bad_window above which the run stops."`
 	BadWindow      int     `yaml:"bad_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples over which max_bad_fraction is counted."`
-	StoreImages    bool    `yaml:"store_images" change:"free" doc:"Keep the encoded bytes of a bad image in the dead-letter file, not its description alone."`
+	StoreImages    bool    `yaml:"store_images" change:"free" doc:"Keep the encoded bytes of a bad image of up to 1 MiB in the dead-letter file, not its description alone."`
 	Shuffle        Shuffle `yaml:"shuffle" doc:"Order of a bounded source, a function of train.seed and the epoch."`
 	Limits         Limits  `yaml:"limits" doc:"What makes an image bad before it can cost memory or time."`
 }

@@ -20,7 +20,8 @@ const minSeen = 100
 
 // Note counts the sample at position, which follows the one noted before, in t.Bad. It returns a *TooManyBadError when
 // more than MaxFraction of the last Window samples are bad; from the start of a run the share is that of the samples so
-// far, once there are 100 (or Window), but as many as a whole window accepts end it at once.
+// far, once there are 100 (or Window), but as many as a whole window accepts end it at once. A window without one good
+// sample ends it whatever MaxFraction says: no step would ever come.
 //
 // The result depends on the positions and what is bad alone: a run resumed from t stops where an uninterrupted one would.
 func (r BadRule) Note(t *Token, position uint64, bad bool) error {
@@ -40,7 +41,7 @@ func (r BadRule) Note(t *Token, position uint64, bad bool) error {
 	}
 	seen := min(position+1, window)
 	count := float64(len(t.Bad))
-	if count > r.MaxFraction*float64(window) || seen >= min(window, minSeen) && count > r.MaxFraction*float64(seen) {
+	if len(t.Bad) == r.Window || count > r.MaxFraction*float64(window) || seen >= min(window, minSeen) && count > r.MaxFraction*float64(seen) {
 		return &TooManyBadError{Bad: len(t.Bad), Seen: int(seen), MaxFraction: r.MaxFraction}
 	}
 	return nil
@@ -54,11 +55,15 @@ type TooManyBadError struct {
 
 func (e *TooManyBadError) Error() string {
 	return fmt.Sprintf("%d of the last %d samples cannot be decoded, more than loader.max_bad_fraction = %g accepts; "+
-		"the dead letters say which and why: repair or remove them, or raise loader.max_bad_fraction",
+		"the dead letters say which and why: start a new run without them, or raise loader.max_bad_fraction",
 		e.Bad, e.Seen, e.MaxFraction)
 }
 
-// NewDeadLetter describes s, which could not be decoded. It copies what it keeps, so that s may be released.
+// MaxKept is the largest image in bytes that a dead letter keeps: copies count against no budget.
+const MaxKept = 1 << 20
+
+// NewDeadLetter describes s, which could not be decoded. It copies what it keeps, so that s may be released; an image
+// larger than MaxKept is described and not kept.
 func NewDeadLetter(s *Sample, reason, detail string, keepImage bool) DeadLetter {
 	image := s.Image()
 	sum := sha256.Sum256(image)
@@ -71,7 +76,7 @@ func NewDeadLetter(s *Sample, reason, detail string, keepImage bool) DeadLetter 
 		SHA256:   hex.EncodeToString(sum[:]),
 		Position: s.Position,
 	}
-	if keepImage {
+	if keepImage && len(image) <= MaxKept {
 		d.Image = slices.Clone(image)
 	}
 	return d
