@@ -18,6 +18,8 @@ type Backend struct {
 	Config string // GoMLX's configuration string, e.g. "go:parallelism=-1" or "xla:cuda"
 	Why    string // why this one, in a sentence
 	Advice string // what a faster one would need; "" when there is none
+	// Tried says of each faster one that could not be opened why.
+	Tried []string
 }
 
 // Layout is how activations lie in memory.
@@ -62,9 +64,10 @@ func openBest() (*Backend, error) {
 	for _, config := range []string{"xla:cuda", "xla:cpu"} {
 		b, err := open(config, "the fastest that this machine has")
 		if err == nil {
+			b.Tried = reasons
 			return b, nil
 		}
-		reasons = append(reasons, fmt.Sprintf("%s: %s", config, firstLine(err)))
+		reasons = append(reasons, strings.TrimPrefix(firstLine(err), "open backend "))
 	}
 	b, err := open(goConfig, "no XLA plugin can be used here")
 	if err != nil {
@@ -72,6 +75,7 @@ func openBest() (*Backend, error) {
 	}
 	b.Advice = "XLA is 3 to 4 times faster on a CPU and far more on a GPU; `mocostream doctor` tells how to get it (" +
 		strings.Join(reasons, "; ") + ")"
+	b.Tried = reasons
 	return b, nil
 }
 

@@ -20,3 +20,6 @@ func HasNVIDIA() bool {
 	devices, _ := filepath.Glob("/dev/nvidia*") // the pattern is well-formed
 	return len(devices) > 0
 }
+
+// BuiltWithXLA says whether this binary can load XLA's plugins.
+func BuiltWithXLA() bool { return false }

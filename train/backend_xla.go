@@ -33,3 +33,6 @@ func InstallXLA() error {
 
 // HasNVIDIA says whether there seems to be an NVIDIA GPU, by its device files or nvidia-smi.
 func HasNVIDIA() bool { return installer.HasNvidiaGPU() }
+
+// BuiltWithXLA says whether this binary can load XLA's plugins.
+func BuiltWithXLA() bool { return true }
