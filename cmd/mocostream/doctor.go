@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"mocostream/train"
+)
+
+type doctorCommand struct {
+	Dir     string `default:"runs/default" placeholder:"DIR" help:"Run folder to be, as sink.dir."`
+	Install bool   `help:"Download XLA's plugin for the CPU, and for CUDA where there is an NVIDIA GPU."`
+	JSON    bool   `name:"json" help:"Print one JSON object on stdout."`
+}
+
+// Help is shown below the flags.
+func (doctorCommand) Help() string {
+	return `Each line begins with ok, warn (it works, and could be better) or FAIL (training will not work here; exit code 1), and says
+what to do. Nothing is downloaded without --install.
+
+Example:
+  mocostream doctor
+  mocostream doctor --install`
+}
+
+// level says how bad a finding is.
+type level string
+
+const (
+	fine   level = "ok"
+	better level = "warn" // works, and could be better
+	broken level = "FAIL" // training will not work
+)
+
+// finding is one line of doctor's.
+type finding struct {
+	Level  level  `json:"level"`
+	Check  string `json:"check"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// diagnosis is what doctor prints.
+type diagnosis struct {
+	OK     bool      `json:"ok"` // nothing is broken
+	Checks []finding `json:"checks"`
+}
+
+// Run implements the command.
+func (d doctorCommand) Run(term *terminal) error {
+	ctx, cancel := term.interruptible()
+	defer cancel()
+	var all []finding
+	if d.Install {
+		fmt.Fprintln(term.err, "mocostream: downloading XLA's plugin")
+		f, err := install(ctx, train.InstallXLA)
+		if err != nil {
+			return err
+		}
+		all = append(all, f)
+	}
+	all = append(all, checkProgram(), checkProcessors(), checkSIMD())
+	all = append(all, checkBackend()...)
+	all = append(all, checkJPEG())
+	all = append(all, checkDisk(d.Dir)...)
+	all = append(all, checkMemory("/"))
+	return d.report(term.out, all)
+}
+
+// report prints the findings; it returns an error when something is broken.
+func (d doctorCommand) report(w io.Writer, all []finding) error {
+	failed := 0
+	for _, f := range all {
+		if f.Level == broken {
+			failed++
+		}
+	}
+	if err := d.print(w, diagnosis{OK: failed == 0, Checks: all}); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("doctor: %d of %d checks failed", failed, len(all))
+	}
+	return nil
+}
+
+func (d doctorCommand) print(w io.Writer, all diagnosis) error {
+	if d.JSON {
+		return printJSON(w, all)
+	}
+	for _, f := range all.Checks {
+		if _, err := fmt.Fprintf(w, "%-5s %-10s %s\n", f.Level, f.Check, f.Text); err != nil {
+			return err
+		}
+		if f.Remedy == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%17s%s\n", "-> ", f.Remedy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// install runs an installer, which knows no context: when ctx ends first it is left to the end of the process.
+func install(ctx context.Context, installer func() error) (finding, error) {
+	ended := make(chan error, 1)
+	go func() { ended <- installer() }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			return finding{Level: fine, Check: "install", Text: "XLA's plugin is installed"}, nil
+		}
+		return finding{
+			Level: broken, Check: "install", Text: err.Error(),
+			Remedy: "look at the network and the proxy settings, or bring a plugin yourself as the line on the backend says",
+		}, nil
+	case <-ctx.Done():
+		return finding{}, errors.New("installation stopped")
+	}
+}
