@@ -76,7 +76,7 @@ Example:
 func (c configPrintCommand) Run(term *terminal) error {
 	effective, err := config.Load(c.Config, c.Set)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	_, err = fmt.Fprint(term.out, config.Print(effective))
 	return err
