@@ -45,8 +45,8 @@ type demo struct {
 	set             []string
 }
 
-const demoNote = `The images are made up: each shows one of twelve glyphs many times, every copy at its own angle, in colours, light, scale and
-noise that say nothing about the class. Raw pixels and an untrained encoder know next to nothing about them, so what the
+const demoNote = `The images are made up: each shows one of twelve glyphs many times, every copy at its own angle and in its own colour, on a
+ground, in a light, at a scale and with a noise that say nothing about the class. Raw pixels and an untrained encoder know next to nothing about them, so what the
 trained encoder knows it learned here, without labels. It is no evidence about natural photographs.`
 
 // wholeDemo is a run that learns the glyphs in a few minutes on two cores.
@@ -54,14 +54,15 @@ func wholeDemo(d demoCommand) demo {
 	return demo{
 		demoCommand: d, images: 6000, queries: 1200,
 		set: []string{
-			"augment.size=32", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
+			"augment.size=24", "augment.crop_scale=[0.3, 1]",
+			"augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
 			"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
 			"train.arch=resnet10", "train.width=16", "train.stem=cifar", "train.head=linear",
-			"train.k=1024", "train.m=0.97", "train.t=0.1", "train.bn_groups=1", "train.batch=64", "train.steps=600",
-			"train.optimizer.name=adamw", "train.optimizer.lr=0.002", "train.optimizer.weight_decay=0.05",
+			"train.k=256", "train.m=0.985", "train.t=0.1", "train.bn_groups=1", "train.batch=32", "train.steps=1200",
+			"train.optimizer.name=adamw", "train.optimizer.lr=0.003", "train.optimizer.weight_decay=0.05",
 			"train.schedule.warmup_steps=20",
-			"sink.checkpoint_every=100",
-			"eval.every=150",
+			"sink.checkpoint_every=200",
+			"eval.every=300",
 		},
 	}
 }

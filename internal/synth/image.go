@@ -2,6 +2,7 @@ package synth
 
 import (
 	"image"
+	"image/color"
 	"math"
 	"math/rand/v2"
 
@@ -16,21 +17,23 @@ type colour [3]float32 // red, green, blue, 0 to 255
 func Image(opts Options, i int) (*image.RGBA, int) {
 	class := i % opts.Classes
 	rng := opts.random(i)
-	ground, ink := colours(rng)
-	mask := pattern(rng, class, opts.Size)
 	img := image.NewRGBA(image.Rect(0, 0, opts.Size, opts.Size))
-	shade(img, mask, ground, ink, rng)
+	canvas := image.NewRGBA(img.Rect.Inset(-opts.Size/2 - 4)) // glyphs hang over the edges
+	ground := randomColour(rng)
+	draw.Draw(canvas, canvas.Rect, image.NewUniform(ground.rgba()), image.Point{}, draw.Src)
+	pattern(canvas, img.Rect, rng, class, ground)
+	draw.Draw(img, img.Rect, canvas, image.Point{}, draw.Src)
+	shade(img, rng)
 	return img, class
 }
 
-// colours draws the two colours of an image, their means at least 60 apart so that the glyphs stand out.
-func colours(rng *rand.Rand) (ground, ink colour) {
-	ground = randomColour(rng)
+// inkOn draws a colour whose mean is at least 60 from the ground's, so that a glyph stands out.
+func inkOn(rng *rand.Rand, ground colour) colour {
 	for {
-		ink = randomColour(rng)
+		ink := randomColour(rng)
 		difference := ink[0] + ink[1] + ink[2] - ground[0] - ground[1] - ground[2]
 		if difference < -180 || difference > 180 {
-			return ground, ink
+			return ink
 		}
 	}
 }
@@ -42,28 +45,45 @@ func randomColour(rng *rand.Rand) (c colour) {
 	return c
 }
 
-// pattern draws the glyphs of a class on a jittered grid: their coverage of each pixel, 0 to 255.
-func pattern(rng *rand.Rand, class, size int) *image.Alpha {
-	p := pen{mask: vector.NewRasterizer(size, size)}
-	p.mask.DrawOp = draw.Src
-	period := uniform(rng, .24, .34) * float64(size)
+func (c colour) rgba() color.RGBA { return color.RGBA{clip(c[0]), clip(c[1]), clip(c[2]), 255} }
+
+// pattern draws the glyphs of a class on a jittered grid, each in a colour and at an angle of its own: what two parts of
+// an image have in common is the class and little else. Only what can be seen within frame needs to be drawn.
+func pattern(canvas *image.RGBA, frame image.Rectangle, rng *rand.Rand, class int, ground colour) {
+	size := float64(frame.Dx())
+	period := uniform(rng, .24, .34) * size
 	left, top := uniform(rng, 0, period), uniform(rng, 0, period)
-	cells := int(float64(size)/period) + 2
+	cells := int(size/period) + 2
+	p := pen{mask: &vector.Rasterizer{}}
 	for column := -1; column < cells; column++ {
 		for row := -1; row < cells; row++ {
 			x := left + period*(float64(column)+uniform(rng, -.15, .15))
 			y := top + period*(float64(row)+uniform(rng, -.15, .15))
 			r := period * uniform(rng, .30, .38)
-			p.glyph(class, x, y, r, uniform(rng, 0, 2*math.Pi))
+			angle, ink := uniform(rng, 0, 2*math.Pi), inkOn(rng, ground)
+			p.stamp(canvas, frame, class, x, y, r, angle, ink.rgba())
 		}
 	}
-	mask := image.NewAlpha(image.Rect(0, 0, size, size))
-	p.mask.Draw(mask, mask.Rect, image.Opaque, image.Point{})
-	return mask
 }
 
-// shade colours the mask, lights it from a random side and adds noise.
-func shade(img *image.RGBA, mask *image.Alpha, ground, ink colour, rng *rand.Rand) {
+// reach is how far a glyph extends from its centre, in radii.
+const reach = 1.5
+
+// stamp draws one glyph in one colour; only its surroundings are touched, and nothing where they miss the frame.
+func (p *pen) stamp(canvas *image.RGBA, frame image.Rectangle, class int, x, y, r, angle float64, ink color.RGBA) {
+	half := int(math.Ceil(reach*r)) + 1
+	corner := image.Pt(int(math.Floor(x))-half, int(math.Floor(y))-half)
+	p.mask.Reset(2*half+1, 2*half+1)
+	box := image.Rectangle{corner, corner.Add(p.mask.Size())}
+	if !box.Overlaps(frame) {
+		return
+	}
+	p.glyph(class, x-float64(corner.X), y-float64(corner.Y), r, angle)
+	p.mask.Draw(canvas, box, image.NewUniform(ink), image.Point{})
+}
+
+// shade lights an image from a random side and adds noise.
+func shade(img *image.RGBA, rng *rand.Rand) {
 	size := img.Rect.Dx()
 	sin, cos := math.Sincos(uniform(rng, 0, 2*math.Pi))
 	stepX, stepY := float32(.35*cos)/float32(size), float32(.35*sin)/float32(size)
@@ -71,14 +91,11 @@ func shade(img *image.RGBA, mask *image.Alpha, ground, ink colour, rng *rand.Ran
 	for y := range size {
 		light := 1 + stepY*float32(y-size/2) - stepX*float32(size/2)
 		row := img.Pix[y*img.Stride : y*img.Stride+4*size]
-		for x, covered := range mask.Pix[y*mask.Stride : y*mask.Stride+size] {
-			a := float32(covered) / 255
-			pixel := row[4*x : 4*x+4]
-			for c := range ground {
-				v := (ground[c] + a*(ink[c]-ground[c])) * light
-				pixel[c] = clip(v + sigma*float32(rng.NormFloat64()))
+		for x := range size {
+			pixel := row[4*x : 4*x+3]
+			for c, v := range pixel {
+				pixel[c] = clip(float32(v)*light + sigma*float32(rng.NormFloat64()))
 			}
-			pixel[3] = 255
 			light += stepX
 		}
 	}

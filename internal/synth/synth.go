@@ -1,6 +1,6 @@
 // Package synth draws labelled images for demonstrations and tests: nothing is downloaded and nothing is licensed.
 //
-// A class is a pattern of one glyph, repeated on a jittered grid, every glyph at its own angle. Colours, lighting, scale
+// A class is a pattern of one glyph, repeated on a jittered grid, every glyph at its own angle and in its own colour. Ground, lighting, scale
 // and noise are drawn independently of the class, so neither the mean colour nor the pixels of an image tell its class;
 // only the glyph does. A network that tells the classes apart has learned the glyphs. This says that learning works, and
 // nothing about natural images.

@@ -43,7 +43,8 @@ func (l CHWN) Activate(x *Node, kind Activation) *Node {
 // Pool implements Layers.
 func (CHWN) Pool(x *Node) *Node {
 	d := x.Shape().Dimensions
-	return graph.TransposeAllAxes(graph.ReduceMean(graph.Reshape(x, d[0], d[1]*d[2], d[3]), 1), 1, 0)
+	sum := graph.ReduceSum(graph.ReduceSum(x, 2), 1) // in two stages, for the rounding's sake
+	return graph.TransposeAllAxes(graph.MulScalar(sum, 1/float64(d[1]*d[2])), 1, 0)
 }
 
 // MaxPool implements Layers. The gradient goes to the first of equal maxima, row by row, as torch's does.

@@ -6,44 +6,43 @@ import (
 
 // groupSums adds up and spreads out statistics of x [C, H*W*B] over groups of consecutive samples.
 type groupSums struct {
-	channels, height, pixels, batch, groups int
-	member                                  *Node // [groups, B]: 1 where the sample is of the group
+	channels, height, width, batch, groups int
 }
 
 func newGroupSums(x *Node, groups int) groupSums {
 	d := x.Shape().Dimensions
-	s := groupSums{channels: d[0], height: d[1], pixels: d[1] * d[2], batch: d[3], groups: groups}
-	member := make([]float32, groups*s.batch)
-	for i := range s.batch {
-		member[i*groups/s.batch*s.batch+i] = 1
+	return groupSums{channels: d[0], height: d[1], width: d[2], batch: d[3], groups: groups}
+}
+
+// members returns [groups, pixels*B]: 1 where a sample, repeated for so many pixels, is of the group.
+func (s groupSums) members(x *Node, pixels int) *Node {
+	row := pixels * s.batch
+	if s.groups == 1 {
+		return ones(x, 1, row)
 	}
-	s.member = graph.Reshape(graph.Const(x.Graph(), member), groups, s.batch)
-	return s
+	member := make([]float32, s.groups*row)
+	for i := range row {
+		member[i%s.batch*s.groups/s.batch*row+i] = 1
+	}
+	return graph.Reshape(graph.Const(x.Graph(), member), s.groups, row)
 }
 
 // size is the number of values in a group of one channel.
-func (s groupSums) size() int { return s.pixels * s.batch / s.groups }
+func (s groupSums) size() int { return s.height * s.width * s.batch / s.groups }
 
-// sum returns [C, groups] of x [C, H*W*B], adding samples first, then pixels, which keeps rounding small. In a product
-// the Go backend is quick along rows of both factors (sums) or of the second (spread), and slow otherwise.
+// sum returns [C, groups] of x [C, H*W*B] in two stages, rows of pixels first, which keeps rounding small. In a product
+// the Go backend is quick along rows of both factors (sum) or of the second (spread), and slow otherwise.
 func (s groupSums) sum(x *Node) *Node {
-	perPixel := productTransposed(graph.Reshape(x, s.channels*s.pixels, s.batch), s.member)
-	if s.groups == 1 {
-		return productTransposed(graph.Reshape(perPixel, s.channels, s.pixels), ones(x, 1, s.pixels))
-	}
-	return graph.ReduceSum(graph.Reshape(perPixel, s.channels, s.pixels, s.groups), 1)
+	byRow := graph.Reshape(x, s.channels*s.height, s.width*s.batch)
+	perRow := productTransposed(byRow, s.members(x, s.width))
+	return graph.ReduceSum(graph.Reshape(perRow, s.channels, s.height, s.groups), 1)
 }
 
-// spread returns [C, H*W*B] of values [C, groups].
+// spread returns [C, H*W*B] of values [C, groups], row by row of pixels: longer rows of a power of two defeat the cache.
 func (s groupSums) spread(values *Node) *Node {
-	if s.groups == 1 { // by rows of pixels: long rows of a power of two defeat the cache
-		perRow := graph.Reshape(product(values, ones(values, 1, s.height)), s.channels*s.height, 1)
-		y := product(perRow, ones(values, 1, s.pixels/s.height*s.batch))
-		return graph.Reshape(y, s.channels, s.pixels*s.batch)
-	}
-	perSample := graph.Reshape(product(values, s.member), s.channels, 1, s.batch)
-	y := graph.DotGeneral(ones(values, s.channels, s.pixels, 1), []int{2}, []int{0}, perSample, []int{1}, []int{0})
-	return graph.Reshape(y, s.channels, s.pixels*s.batch)
+	repeated := graph.BroadcastToDims(graph.Reshape(values, s.channels, 1, s.groups), s.channels, s.height, s.groups)
+	y := product(graph.Reshape(repeated, s.channels*s.height, s.groups), s.members(values, s.width))
+	return graph.Reshape(y, s.channels, s.height*s.width*s.batch)
 }
 
 // BatchNorm implements Layers, with the gradient written out (Ioffe and Szegedy 2015, section 3).
