@@ -50,13 +50,15 @@ func (b benchDecodeCommand) Run(term *terminal) error {
 	if b.Workers == 0 {
 		b.Workers = runtime.GOMAXPROCS(0)
 	}
-	ctx, cancel := term.interruptible()
-	defer cancel()
-	images, err := encodedImages(ctx, b.Data)
-	if err != nil {
+	var result *throughput
+	err = term.interruptible(func(ctx context.Context) error {
+		images, err := encodedImages(ctx, b.Data)
+		if err != nil {
+			return err
+		}
+		result, err = measureDecode(ctx, images, b.Workers, d)
 		return err
-	}
-	result, err := measureDecode(ctx, images, b.Workers, d)
+	})
 	if err != nil {
 		return err
 	}
@@ -159,11 +161,8 @@ func decodable(ctx context.Context, images [][]byte, workers int) ([][]byte, err
 
 // decodeFor decodes images in turn for d. busy is the time of all workers together.
 func decodeFor(ctx context.Context, images [][]byte, workers int, d time.Duration) (decoded uint64, busy time.Duration, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	over := time.AfterFunc(d, cancel)
-	defer over.Stop()
-	started := time.Now()
 	var next, count atomic.Uint64
 	var mu sync.Mutex
 	var group errgroup.Group
@@ -176,7 +175,7 @@ func decodeFor(ctx context.Context, images [][]byte, workers int, d time.Duratio
 				mu.Unlock()
 			}()
 			var into rgb.Image
-			for ctx.Err() == nil {
+			for running.Err() == nil {
 				if err := decodeAgain(&into, images[(next.Add(1)-1)%uint64(len(images))]); err != nil {
 					cancel()
 					return err
@@ -186,9 +185,8 @@ func decodeFor(ctx context.Context, images [][]byte, workers int, d time.Duratio
 			return nil
 		})
 	}
-	err = group.Wait()
-	if err == nil && time.Since(started) < d {
-		err = context.Canceled // stopped by a signal
+	if err = group.Wait(); err == nil {
+		err = ctx.Err() // stopped before its time
 	}
 	return count.Load(), busy, err
 }

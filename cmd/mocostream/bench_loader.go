@@ -41,14 +41,16 @@ func (b benchLoaderCommand) Run(term *terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := term.interruptible()
-	defer cancel()
 	src, closeSource, err := openData(b.Data, c)
 	if err != nil {
 		return err
 	}
 	defer closeSource()
-	result, err := measureLoader(ctx, src, c, d)
+	var result *throughput
+	err = term.interruptible(func(ctx context.Context) (err error) {
+		result, err = measureLoader(ctx, src, c, d)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -94,8 +96,12 @@ func measureLoader(ctx context.Context, src source, c *config.Config, d time.Dur
 		return nil, err
 	}
 	result, err := b.measure(ctx, manifest.Samples(), d)
-	if stopErr := b.line.stop(); stopErr != nil {
-		err = errors.Join(err, stopErr)
+	var bad *loader.TooManyBadError
+	switch stopErr := b.line.stop(); {
+	case errors.As(stopErr, &bad):
+		return nil, fmt.Errorf("none of %d images on end can be decoded", bad.Seen)
+	case stopErr != nil: // the cause of whatever measure says
+		return nil, stopErr
 	}
 	return result, err
 }
@@ -127,7 +133,7 @@ func (b *loaderBench) warm(images int64) (bool, error) {
 		bad += n
 	}
 	if stats.Images == 0 && bad >= uint64(images) {
-		return false, fmt.Errorf("none of the %d images can be decoded", images)
+		return false, fmt.Errorf("none of %d images can be decoded", images)
 	}
 	return stats.Images > 0, nil
 }

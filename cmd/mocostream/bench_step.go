@@ -66,8 +66,6 @@ func (b benchStepCommand) Run(term *terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := term.interruptible()
-	defer cancel()
 	backend, err := train.OpenBackend(b.Backend)
 	if err != nil {
 		return err
@@ -76,7 +74,11 @@ func (b benchStepCommand) Run(term *terminal) error {
 	if backend.Advice != "" {
 		fmt.Fprintf(term.err, "mocostream: a faster backend could be used: %s\n", backend.Advice)
 	}
-	figures, err := b.measure(ctx, backend, o)
+	var figures *stepFigures
+	err = term.interruptible(func(ctx context.Context) (err error) {
+		figures, err = b.measure(ctx, backend, o)
+		return err
+	})
 	if err != nil {
 		return err
 	}

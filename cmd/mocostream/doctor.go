@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -50,16 +49,17 @@ type diagnosis struct {
 
 // Run implements the command.
 func (d doctorCommand) Run(term *terminal) error {
-	ctx, cancel := term.interruptible()
-	defer cancel()
 	var all []finding
 	if d.Install {
 		fmt.Fprintln(term.err, "mocostream: downloading XLA's plugin")
-		f, err := install(ctx, train.InstallXLA)
+		err := term.interruptible(func(ctx context.Context) error {
+			f, err := install(ctx, train.InstallXLA)
+			all = append(all, f)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		all = append(all, f)
 	}
 	all = append(all, checkProgram(), checkProcessors(), checkSIMD())
 	all = append(all, checkBackend()...)
@@ -118,6 +118,6 @@ func install(ctx context.Context, installer func() error) (finding, error) {
 			Remedy: "look at the network and the proxy settings, or bring a plugin yourself as the line on the backend says",
 		}, nil
 	case <-ctx.Done():
-		return finding{}, errors.New("installation stopped")
+		return finding{}, ctx.Err()
 	}
 }

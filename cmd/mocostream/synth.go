@@ -34,9 +34,7 @@ func (s synthCommand) Run(term *terminal) error {
 	if err := o.Validate(); err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := term.interruptible()
-	defer cancel()
-	if err := s.write(ctx, o); err != nil {
+	if err := term.interruptible(func(ctx context.Context) error { return s.write(ctx, o) }); err != nil {
 		return err
 	}
 	if s.JSON {
@@ -57,17 +55,4 @@ func (s synthCommand) write(ctx context.Context, o synth.Options) error {
 		return usage("--out %s: JPEG files do not shrink; name it .tar", s.Out)
 	}
 	return synth.WriteDir(ctx, s.Out, o, runtime.GOMAXPROCS(0))
-}
-
-// interruptible is a context that ends at the first SIGINT or SIGTERM, for work that has nothing to save.
-func (t *terminal) interruptible() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(t.ctx)
-	go func() {
-		select {
-		case <-t.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
 }
