@@ -111,7 +111,7 @@ func checkMemory(root string) finding {
 	text := bytesText(total) + ", " + bytesText(available) + " available"
 	if limit := controlLimit(root); limit > 0 && limit < total {
 		text += "; this control group may use " + bytesText(limit)
-		total, available = limit, min(available, limit)
+		available = min(available, limit)
 	}
 	f := finding{Level: fine, Check: "memory", Text: text + "; loader.memory_limit is " + bytesText(needed)}
 	if available < 2*needed {
