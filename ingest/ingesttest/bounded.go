@@ -2,6 +2,7 @@ package ingesttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -129,7 +130,9 @@ func (r *fakeReader) before(ctx context.Context) error {
 		return err
 	case <-r.closed:
 		cancel(net.ErrClosed)
-		_ = <-done // the hook has ended; what it made of being cancelled does not matter
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			return errors.Join(net.ErrClosed, err)
+		}
 		return net.ErrClosed
 	}
 }
