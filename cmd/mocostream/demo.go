@@ -132,26 +132,19 @@ func (d demo) run(term *terminal) error {
 // draw writes the images; what is there already stays.
 func (d demo) draw(term *terminal) error {
 	fmt.Fprintf(term.err, "drawing %d + %d images in %s\n", d.images, d.queries, filepath.Join(d.Out, "images"))
-	ctx, cancel := context.WithCancel(term.ctx)
-	defer cancel()
-	go func() { // nothing is worth a checkpoint yet
-		select {
-		case <-term.stop:
-			cancel()
-		case <-ctx.Done():
+	return term.interruptible(func(ctx context.Context) error {
+		for _, set := range []struct {
+			name   string
+			images int
+			seed   uint64
+		}{{"train", d.images, 1}, {"query", d.queries, 2}} {
+			o := synth.Options{Classes: demoClasses, Images: set.images, Size: demoSize, Seed: set.seed}
+			if err := synth.WriteDir(ctx, d.folder(set.name), o, runtime.NumCPU()); err != nil {
+				return fmt.Errorf("draw images: %w", err)
+			}
 		}
-	}()
-	for _, set := range []struct {
-		name   string
-		images int
-		seed   uint64
-	}{{"train", d.images, 1}, {"query", d.queries, 2}} {
-		o := synth.Options{Classes: demoClasses, Images: set.images, Size: demoSize, Seed: set.seed}
-		if err := synth.WriteDir(ctx, d.folder(set.name), o, runtime.NumCPU()); err != nil {
-			return fmt.Errorf("draw images: %w", err)
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // judge compares the trained encoder with an untrained one and with raw pixels, and leaves the figures to the report.

@@ -42,7 +42,12 @@ func (c embedCommand) Run(term *terminal) error {
 		return err
 	}
 	defer e.Close()
-	written, bad, err := j.embedTo(term.ctx, e, c.Data, c.Out)
+	var written int
+	var bad []loader.DeadLetter
+	err = term.interruptible(func(ctx context.Context) (err error) {
+		written, bad, err = j.embedTo(ctx, e, c.Data, c.Out)
+		return err
+	})
 	if err != nil {
 		return err
 	}

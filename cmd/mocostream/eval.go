@@ -53,17 +53,21 @@ func (k evalKNNCommand) Run(term *terminal) error {
 		return err
 	}
 	defer j.close()
-	scores, err := judge(term.ctx, j, k)
+	var found *scores
+	err = term.interruptible(func(ctx context.Context) (err error) {
+		found, err = judge(ctx, j, k)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if scores.Warning != "" {
-		fmt.Fprintf(term.err, "mocostream: warning: %s\n", scores.Warning)
+	if found.Warning != "" {
+		fmt.Fprintf(term.err, "mocostream: warning: %s\n", found.Warning)
 	}
 	if k.JSON {
-		return printJSON(term.out, scores.json())
+		return printJSON(term.out, found.json())
 	}
-	scores.print(term.out)
+	found.print(term.out)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -48,7 +49,11 @@ func (p previewCommand) Run(term *terminal) error {
 		return err
 	}
 	defer closeSource()
-	rows, err := previewRows(term.ctx, src, c, p.Images)
+	var rows []report.PreviewRow
+	err = term.interruptible(func(ctx context.Context) (err error) {
+		rows, err = previewRows(ctx, src, c, p.Images)
+		return err
+	})
 	if err != nil {
 		return err
 	}
