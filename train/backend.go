@@ -73,8 +73,7 @@ func openBest() (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Advice = "XLA is 3 to 4 times faster on a CPU and far more on a GPU; `mocostream doctor` tells how to get it (" +
-		strings.Join(reasons, "; ") + ")"
+	b.Advice = "XLA (xla:cuda, xla:cpu) is several times faster on a CPU and far more on a GPU; `mocostream doctor` tells how to get it"
 	b.Tried = reasons
 	return b, nil
 }
