@@ -82,14 +82,14 @@ func describeBackend(b *train.Backend, nvidia bool) finding {
 	case onGPU || onCPU && !nvidia:
 		return f
 	case !train.BuiltWithXLA():
-		f.Remedy = "XLA is 3 to 4 times faster on a CPU and far more on a GPU; build with a C compiler installed (make build), then ask doctor again"
+		f.Remedy = "XLA is several times faster on a CPU and far more on a GPU; build with a C compiler installed (make build), then ask doctor again"
 	case nvidia:
 		f.Text += ", although there is an NVIDIA GPU"
 		f.Remedy = "`mocostream doctor --install` downloads XLA's CUDA plugin with NVIDIA's libraries from PyPI (some GB) into " +
 			"~/.local/lib/go-xla. By hand: pip install --target DIR 'jax[cuda13]', then train.backend " +
 			"\"xla:/abs/DIR/jax_plugins/xla_cuda13/xla_cuda_plugin.so\". The driver must be NVIDIA's 580 or newer for CUDA 13"
 	default:
-		f.Remedy = "XLA is 3 to 4 times faster: `mocostream doctor --install` downloads its CPU plugin from " +
+		f.Remedy = "XLA is several times faster: `mocostream doctor --install` downloads its CPU plugin from " +
 			"github.com/gomlx/pjrt-cpu-binaries into ~/.local/lib/go-xla. By hand: put pjrt_c_api_cpu_plugin.so into a folder and set " +
 			"PJRT_PLUGIN_LIBRARY_PATH to that, or train.backend to \"xla:/abs/path/plugin.so\""
 	}
