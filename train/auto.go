@@ -10,23 +10,19 @@ func AutoBatch(images int64) int {
 	return batch
 }
 
-// AutoK chooses the length of the queue by the number of images, as a quarter to a half of a small set (published
-// practice of lightly-train: a longer queue holds keys of the query's own image), a whole number of batches and at least one.
+// AutoK chooses the length of the queue by the number of images: the largest power of two that is at most a third of
+// them, at most 32768 up to 200,000 images and 65536 beyond (published practice of lightly-train: a longer queue holds
+// keys of the query's own image). It is a whole number of batches and at least one.
 func AutoK(images int64, batch int) int {
-	k := 65536
-	for _, step := range []struct {
-		images int64
-		k      int
-	}{{100, 32}, {1_000, 256}, {10_000, 2048}, {20_000, 4096}, {60_000, 16384}, {200_000, 32768}} {
-		if images <= step.images {
-			k = step.k
-			break
-		}
+	limit := 65536
+	if images <= 200_000 {
+		limit = 32768
 	}
-	if k < batch {
-		return batch
+	k := 1
+	for 2*k <= limit && int64(2*k)*3 <= images {
+		k *= 2
 	}
-	return k / batch * batch
+	return max(k/batch*batch, batch)
 }
 
 // AutoGroups is how many BatchNorm groups leave at least 32 images in each.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"mocostream/augment"
 	"mocostream/config"
@@ -112,15 +114,17 @@ func openData(path string, like *config.Config) (source, func(), error) {
 	}, nil
 }
 
-// holdsShards says whether path names tar files: anything but a folder does.
+// holdsShards says whether path names tar files: a file, a pattern, or a folder with some in it.
 func holdsShards(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && !info.IsDir() || err != nil && containsPattern(path)
-}
-
-func containsPattern(path string) bool {
-	for _, r := range path {
-		if r == '*' || r == '?' || r == '[' {
+	if err != nil {
+		return strings.ContainsAny(path, "*?[")
+	}
+	if !info.IsDir() {
+		return true
+	}
+	for _, pattern := range []string{"*.tar", "*.tar.gz", "*.tgz"} {
+		if found, _ := filepath.Glob(filepath.Join(path, pattern)); len(found) > 0 {
 			return true
 		}
 	}

@@ -23,6 +23,7 @@ func (f logFlags) logger(w io.Writer) *zap.Logger {
 	encoder := zapcore.NewJSONEncoder(c)
 	if f.LogFormat == "text" {
 		c.EncodeLevel = zapcore.CapitalLevelEncoder
+		c.EncodeDuration = zapcore.StringDurationEncoder
 		c.CallerKey = zapcore.OmitKey
 		encoder = zapcore.NewConsoleEncoder(c)
 	}

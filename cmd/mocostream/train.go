@@ -65,8 +65,11 @@ func (t trainCommand) Run(term *terminal) error {
 	if t.JSON {
 		return printJSON(term.out, result)
 	}
-	fmt.Fprintf(term.out, "%d steps, %d images (%.2f epochs), loss %.4f, %.0f images/s, %.1f %% waiting for data\ncheckpoint %s\n",
-		result.Steps, result.Samples, result.Epoch, result.Loss, result.ImagesPerSecond, 100*result.DataWait, result.Checkpoint)
+	fmt.Fprintf(term.out, "%d steps, %d images (%.2f epochs), loss %.4f\n", result.Steps, result.Samples, result.Epoch, result.Loss)
+	if result.ImagesPerSecond > 0 { // 0: there was nothing left to do
+		fmt.Fprintf(term.out, "%.0f images/s, %.1f %% of the time waiting for data\n", result.ImagesPerSecond, 100*result.DataWait)
+	}
+	fmt.Fprintf(term.out, "checkpoint %s\n", result.Checkpoint)
 	if result.Report != "" {
 		fmt.Fprintf(term.out, "report     %s\n", result.Report)
 	}
