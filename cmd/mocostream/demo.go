@@ -45,9 +45,10 @@ type demo struct {
 	set             []string
 }
 
-const demoNote = `The images are made up: each shows one of twelve glyphs many times, every copy at its own angle and in its own colour, on a
-ground, in a light, at a scale and with a noise that say nothing about the class. Raw pixels and an untrained encoder know next to nothing about them, so what the
-trained encoder knows it learned here, without labels. It is no evidence about natural photographs.`
+const demoNote = "The images are made up: each shows one of twelve glyphs many times, every copy at its own angle and in its own " +
+	"colour, on a ground, in a light, at a scale and with a noise that say nothing about the class. Raw pixels and an untrained " +
+	"encoder know next to nothing about them, so what the trained encoder knows it learned here, without labels. It is no " +
+	"evidence about natural photographs."
 
 // wholeDemo is a run that learns the glyphs in a few minutes on two cores.
 func wholeDemo(d demoCommand) demo {

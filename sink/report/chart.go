@@ -154,6 +154,8 @@ func (c *chart) axes(spec chartSpec, drawn []series) scale {
 		sc.x0 = min(sc.x0, s.points[0].x)
 		sc.x1 = max(sc.x1, s.points[len(s.points)-1].x)
 	}
+	c.Right = min(c.Right, c.Width-digitWidth*len(axisLabel(sc.x1, 1))/2-2) // the last label is centred below its tick
+	sc.right = float64(c.Right)
 	for _, r := range spec.rules {
 		lo, hi = append(lo, r.value), append(hi, r.value)
 	}
