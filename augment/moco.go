@@ -98,6 +98,8 @@ type MoCo struct {
 
 var _ Recipe = (*MoCo)(nil)
 
+var _ Recipe = (*MoCo)(nil)
+
 // NewMoCo returns the recipe with these options, or the error of Validate.
 func NewMoCo(o MoCoOptions) (*MoCo, error) {
 	if err := o.Validate(); err != nil {

@@ -31,35 +31,46 @@ const batchesTracked = "num_batches_tracked"
 
 // State copies weights, queue and optimizer to the host, under the names that Checkpoint documents.
 func (t *Trainer) State() (weights, optimizer []safetensors.Tensor, err error) {
+	if weights, err = t.Weights(); err != nil {
+		return nil, nil, err
+	}
+	optimizer, err = t.optimizerState()
+	return weights, optimizer, err
+}
+
+// Weights copies both encoders and the queue to the host: a Checkpoint's Model.
+func (t *Trainer) Weights() ([]safetensors.Tensor, error) {
+	var weights []safetensors.Tensor
 	for _, encoder := range []string{queryEncoder, keyEncoder} {
-		tensors, err := t.encoderState(encoder)
+		list, err := t.encoderState(encoder)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		weights = append(weights, tensors...)
+		weights = append(weights, list...)
 	}
 	queue, err := t.queueState()
-	if err != nil {
-		return nil, nil, err
-	}
-	weights = append(weights, queue...)
+	return append(weights, queue...), err
+}
+
+func (t *Trainer) optimizerState() ([]safetensors.Tensor, error) {
 	slots, err := t.options.Optimizer.slots()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	var list []safetensors.Tensor
 	for _, slot := range slots {
 		for _, p := range t.parameters {
 			if p.Trainable() {
 				name := queryEncoder + "." + p.Name
 				tensor, err := t.read(slot+"/"+name, slot+"."+name, p.Shape)
 				if err != nil {
-					return nil, nil, err
+					return nil, err
 				}
-				optimizer = append(optimizer, tensor)
+				list = append(list, tensor)
 			}
 		}
 	}
-	return weights, optimizer, nil
+	return list, nil
 }
 
 // encoderState lists an encoder's tensors in torchvision's order, num_batches_tracked after each running_var.

@@ -11,7 +11,6 @@ import (
 	"mocostream/config"
 	"mocostream/internal/synth"
 	"mocostream/sink/report"
-	"mocostream/train"
 	"mocostream/train/eval"
 )
 
@@ -152,11 +151,10 @@ func (d demo) draw(term *terminal) error {
 // judge compares the trained encoder with an untrained one and with raw pixels, and leaves the figures to the report.
 func (d demo) judge(term *terminal, s *session) (*demoOutcome, error) {
 	fmt.Fprintln(term.err, "judging the encoder by its nearest neighbours")
-	weights, _, err := s.trainer.State()
+	job, err := s.encoder()
 	if err != nil {
 		return nil, err
 	}
-	job := &encoderJob{checkpoint: &train.Checkpoint{Model: weights}, config: s.config, backend: s.backend, which: "q", workers: s.config.Loader.Workers}
 	found, err := judge(term.ctx, job, evalKNNCommand{
 		Reference: d.folder("train"), Query: d.folder("query"),
 		K: s.config.Eval.K, Temperature: s.config.Eval.Temperature, BN: string(eval.Estimated), Baseline: true,

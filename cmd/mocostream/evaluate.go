@@ -67,13 +67,12 @@ func (s *session) probe(ctx context.Context, step int64) error {
 	if len(s.config.Eval.Probes) == 0 {
 		return nil
 	}
-	weights, _, err := s.trainer.State()
+	job, err := s.encoder()
 	if err != nil {
 		return err
 	}
-	ck := &train.Checkpoint{Model: weights}
 	for _, p := range s.config.Eval.Probes {
-		r, err := s.probeOne(ctx, ck, p)
+		r, err := job.probe(ctx, p)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -85,18 +84,30 @@ func (s *session) probe(ctx context.Context, step int64) error {
 	return nil
 }
 
-func (s *session) probeOne(ctx context.Context, ck *train.Checkpoint, p config.Probe) (*eval.Result, error) {
-	pair, err := openPair(ctx, p.Reference, p.Query, limitsOf(s.config))
+// encoder is the trainer's query encoder as of now, opened for inference.
+func (s *session) encoder() (*encoderJob, error) {
+	weights, err := s.trainer.Weights()
+	if err != nil {
+		return nil, err
+	}
+	return &encoderJob{
+		checkpoint: &train.Checkpoint{Model: weights}, config: s.config, backend: s.backend, which: "q", workers: s.config.Loader.Workers,
+	}, nil
+}
+
+// probe judges the encoder on one probe of its configuration.
+func (j *encoderJob) probe(ctx context.Context, p config.Probe) (*eval.Result, error) {
+	o := j.evalOptions()
+	o.Max = p.Limit
+	pair, err := openPair(ctx, p.Reference, p.Query, o.Limits)
 	if err != nil {
 		return nil, err
 	}
 	defer pair.close()
-	e, err := train.NewEmbedderFrom(s.backend, embedderOptions(s.config), ck, "q")
+	e, err := j.embedder()
 	if err != nil {
 		return nil, err
 	}
 	defer e.Close()
-	o := evalOptions(s.config)
-	o.Max = p.Limit
-	return eval.KNN(ctx, e, pair.reference, pair.query, o, eval.Estimated, knn.Options{K: s.config.Eval.K, Temperature: s.config.Eval.Temperature})
+	return eval.KNN(ctx, e, pair.reference, pair.query, o, eval.Estimated, knn.Options{K: j.config.Eval.K, Temperature: j.config.Eval.Temperature})
 }

@@ -237,16 +237,16 @@ func (s *session) labelNeighbours(ctx context.Context, root string) error {
 
 // drawNeighbours embeds images of a source with the encoder as of now.
 func (s *session) drawNeighbours(ctx context.Context, src eval.Source) error {
-	weights, _, err := s.trainer.State()
+	job, err := s.encoder()
 	if err != nil {
 		return err
 	}
-	e, err := train.NewEmbedderFrom(s.backend, embedderOptions(s.config), &train.Checkpoint{Model: weights}, "q")
+	e, err := job.embedder()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	rows, err := neighbourRows(ctx, e, src, evalOptions(s.config))
+	rows, err := neighbourRows(ctx, e, src, job.evalOptions())
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 
-	"mocostream/augment"
 	"mocostream/augment/jpeg"
 	"mocostream/config"
 	"mocostream/ingest"
@@ -258,12 +257,10 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}, bar *cliprogres
 		Steps: int64(s.config.Train.Steps), Epochs: int64(s.config.Train.Epochs), PerPass: s.manifest.Samples(),
 		CheckpointEvery: int64(s.config.Sink.CheckpointEvery), ProbeEvery: int64(s.config.Eval.Every), Stop: stop,
 	}, train.Hooks{
-		Step: func(r train.StepResult) error { return s.step(r, bar) },
-		Dead: s.deadLetters,
-		Seal: s.seal,
-		Probe: func(ctx context.Context, step int64) error {
-			return s.probe(ctx, step)
-		},
+		Step:  func(r train.StepResult) error { return s.step(r, bar) },
+		Dead:  s.deadLetters,
+		Seal:  s.seal,
+		Probe: s.probe,
 		Saved: func(name string, step int64) error {
 			s.log.Info("checkpoint", zap.String("checkpoint", name), zap.Int64("step", step))
 			return nil
@@ -326,5 +323,3 @@ func versions(b *train.Backend) map[string]string {
 	}
 	return v
 }
-
-var _ augment.Recipe = (*augment.MoCo)(nil)
