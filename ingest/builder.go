@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"io"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -14,6 +15,9 @@ const growLimit = 1 << 20
 // Row is one sample beside its image, as a source adds it to a Builder.
 type Row struct {
 	ID
+	// Items is the number of images in the sample's message; 0 is 1. All but the last image of a message may say
+	// ManyItems, where the source does not know yet.
+	Items int32
 	Key   string
 	Label *int32           // nil: none
 	Time  *arrow.Timestamp // microseconds since 1970 UTC; nil: unknown
@@ -92,6 +96,7 @@ func (b *Builder) finish(row Row) {
 	b.columns.Field(ColPartition).(*array.Int32Builder).Append(row.Partition)
 	b.columns.Field(ColOffset).(*array.Int64Builder).Append(row.Offset)
 	b.columns.Field(ColItem).(*array.Int32Builder).Append(row.Item)
+	b.columns.Field(ColItems).(*array.Int32Builder).Append(cmp.Or(row.Items, 1))
 	when := b.columns.Field(ColTime).(*array.TimestampBuilder)
 	if row.Time == nil {
 		when.AppendNull()

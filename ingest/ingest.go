@@ -20,7 +20,12 @@ const (
 	ColPartition        // int32: file's or shard's index in the manifest; or Kafka's partition
 	ColOffset           // int64: index in the shard (0 for a file); or Kafka's offset
 	ColItem             // int32: which image of a message that holds several, else 0
+	ColItems            // int32: images in that message, ManyItems where it is not known yet
 )
+
+// ManyItems stands for the number of images of a message or object on all but its last image, where a source learns the
+// number by reading to the end: a followed shard of thousands, say.
+const ManyItems = -1
 
 // Schema is the form of every record that a Reader returns.
 var Schema = arrow.NewSchema([]arrow.Field{
@@ -32,6 +37,7 @@ var Schema = arrow.NewSchema([]arrow.Field{
 	{Name: "partition", Type: arrow.PrimitiveTypes.Int32},
 	{Name: "offset", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "item", Type: arrow.PrimitiveTypes.Int32},
+	{Name: "items", Type: arrow.PrimitiveTypes.Int32},
 }, nil)
 
 // ID names a sample for ever. Progress and the random keys of augmentation use all four fields.
@@ -57,7 +63,43 @@ type Bounded interface {
 // Stream is a source without an end: a topic, a followed prefix. The source owns the order.
 type Stream interface {
 	// Open starts at the first gap in done and skips what is inside it.
-	Open(ctx context.Context, done Progress) (Reader, error)
+	Open(ctx context.Context, done Progress) (StreamReader, error)
+}
+
+// StreamReader is a Reader of a stream, which also meets what will never become a sample.
+type StreamReader interface {
+	Reader
+	// Passed returns, and forgets, the offsets met since the call before that will never be samples: control and aborted
+	// records, tombstones, compacted, lost and shed ones, and what lies before the start. Called by the goroutine of
+	// Next, after it; they belong before the samples that Next returned last. Next may return a record without rows to
+	// have them taken. Found again after a resume they are reported again.
+	Passed() []Span
+}
+
+// Span is the offsets Start <= o < End of one partition of a stream.
+type Span struct {
+	Source     string
+	Partition  int32
+	Start, End int64
+}
+
+// AppendSpan adds s to spans, as a longer last one where it joins that.
+func AppendSpan(spans []Span, s Span) []Span {
+	if s.Start >= s.End {
+		return spans
+	}
+	for i := len(spans) - 1; i >= 0; i-- {
+		last := &spans[i]
+		if last.Source != s.Source || last.Partition != s.Partition {
+			continue
+		}
+		if s.Start <= last.End && s.End >= last.Start {
+			last.Start, last.End = min(last.Start, s.Start), max(last.End, s.End)
+			return spans
+		}
+		break
+	}
+	return append(spans, s)
 }
 
 // Reader hands out samples. It is used by one goroutine, except Close, which may be called from another at any time

@@ -16,21 +16,21 @@ type Message struct {
 	Source    string    `json:"source"`
 	Partition int32     `json:"partition"`
 	Offset    int64     `json:"offset"`
-	Items     int32     `json:"items"` // images in it, at least 2
-	Done      Intervals `json:"done"`  // items consumed, neither none nor all
+	Items     int32     `json:"items,omitempty"` // images in it, at least 2; 0 as long as that is not known
+	Done      Intervals `json:"done"`            // items consumed, neither none nor all
 }
 
 // add counts an item and says whether its message is complete now; a complete one is left for the caller to remove. A
-// message whose number of items is given differently later counts with the last number.
+// message whose number of items is given differently later counts with the largest.
 func (p *Pending) add(id ID, items int32) (complete bool) {
 	i, found := p.find(id)
 	if !found {
 		*p = slices.Insert(*p, i, Message{Source: id.Source, Partition: id.Partition, Offset: id.Offset})
 	}
 	m := &(*p)[i]
-	m.Items = items
+	m.Items = max(items, m.Items)
 	m.Done = m.Done.Add(int64(id.Item), int64(id.Item)+1)
-	return m.Done.FirstGap(0) >= int64(items)
+	return m.Items > 0 && m.Done.FirstGap(0) >= int64(m.Items)
 }
 
 // remove drops the messages of start <= offset < end.
@@ -73,7 +73,8 @@ func (p *Pending) UnmarshalJSON(data []byte) error {
 			return fmt.Errorf("read pending messages: offset %d is out of order", m.Offset)
 		}
 		last := len(m.Done) - 1
-		if last < 0 || m.Done[0].Start < 0 || m.Done[last].End > int64(m.Items) || m.Done.Len() == int64(m.Items) {
+		if last < 0 || m.Done[0].Start < 0 || m.Items < 0 ||
+			m.Items > 0 && (m.Done[last].End > int64(m.Items) || m.Done.Len() == int64(m.Items)) {
 			return fmt.Errorf("read pending messages: items of offset %d are not some of %d", m.Offset, m.Items)
 		}
 	}

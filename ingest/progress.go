@@ -31,13 +31,13 @@ type Offsets map[int32]Intervals
 // Add counts the whole message of id as consumed, all its items.
 func (p *Progress) Add(id ID) { p.AddRange(id.Source, id.Partition, id.Offset, id.Offset+1) }
 
-// AddItem counts one item of a message that holds items images. The message's offset is consumed once all of 0..items-1
-// are; until then they wait in Pending.
+// AddItem counts one item of a message that holds items images (ManyItems: not known yet). The message's offset is
+// consumed once all of 0..items-1 are; until then they wait in Pending.
 func (p *Progress) AddItem(id ID, items int32) {
 	if p.offsets(id.Source, id.Partition).Contains(id.Offset) {
 		return
 	}
-	if items <= 1 || p.Pending.add(id, items) {
+	if items == 0 || items == 1 || p.Pending.add(id, items) {
 		p.Add(id)
 	}
 }

@@ -20,7 +20,8 @@ type Sample struct {
 	// After is what is consumed once this sample is (with everything before it), for bounded sources.
 	After ingest.Position
 
-	items   int32 // images in its message; 0 and 1 are one
+	items   int32         // images in its message, as Progress.AddItem takes it
+	passed  []ingest.Span // of a stream: what was met before it and will never be a sample
 	release func()
 }
 

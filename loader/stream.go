@@ -12,6 +12,7 @@ import (
 	"mocostream/ingest"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -24,8 +25,7 @@ type Stream struct {
 }
 
 // NewStream makes a loader of src. Of the options those of order and Epochs do not apply, nor does Fetchers: how many
-// reads go on at a time is the source's matter. A message of several images must come in one record: that is how the loader
-// knows when all of it is consumed.
+// reads go on at a time is the source's matter.
 func NewStream(src ingest.Stream, opts Options) *Stream {
 	opts = opts.withDefaults()
 	return &Stream{src: src, opts: opts, budget: newBudget(opts.MemoryLimit)}
@@ -64,6 +64,7 @@ func (l *Stream) Run(ctx context.Context, out chan<- Sample) (err error) {
 // fetched is a record of a stream and how often its bytes are still needed.
 type fetched struct {
 	record arrow.Record
+	passed []ingest.Span // met before the record's samples
 	bytes  int64
 	left   atomic.Int64
 	budget *budget
@@ -77,7 +78,7 @@ func (f *fetched) release(n int64) {
 	}
 }
 
-func (l *Stream) run(ctx context.Context, reader ingest.Reader, out chan<- Sample) error {
+func (l *Stream) run(ctx context.Context, reader ingest.StreamReader, out chan<- Sample) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer l.budget.wakes(ctx)()
 	records := make(chan *fetched, 1)
@@ -98,8 +99,9 @@ func (l *Stream) run(ctx context.Context, reader ingest.Reader, out chan<- Sampl
 }
 
 // fetch reads ahead as the budget allows, nil at the stream's end.
-func (l *Stream) fetch(ctx context.Context, reader ingest.Reader, to chan<- *fetched) error {
+func (l *Stream) fetch(ctx context.Context, reader ingest.StreamReader, to chan<- *fetched) error {
 	var largest int64
+	var passed []ingest.Span // with no sample after them yet
 	for {
 		if err := l.reserve(ctx, largest); err != nil {
 			return err
@@ -114,7 +116,10 @@ func (l *Stream) fetch(ctx context.Context, reader ingest.Reader, to chan<- *fet
 			}
 			return err
 		}
-		f := &fetched{record: rec, bytes: imageBytes(rec), budget: l.budget}
+		for _, span := range reader.Passed() {
+			passed = ingest.AppendSpan(passed, span)
+		}
+		f := &fetched{record: rec, passed: passed, bytes: imageBytes(rec), budget: l.budget}
 		f.left.Store(rec.NumRows())
 		l.budget.hold(f.bytes - largest)
 		largest = max(largest, f.bytes)
@@ -122,6 +127,7 @@ func (l *Stream) fetch(ctx context.Context, reader ingest.Reader, to chan<- *fet
 			rec.Release()
 			continue
 		}
+		passed = nil
 		if err := send(ctx, to, f); err != nil {
 			f.release(f.left.Load())
 			return err
@@ -143,9 +149,11 @@ func (l *Stream) reserve(ctx context.Context, bytes int64) error {
 func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Sample) error {
 	position := l.opts.Start.Position
 	for f := range from {
-		var items message
 		for row := range int(f.record.NumRows()) {
-			s := Sample{Record: f.record, Row: row, Position: position, items: items.at(f.record, row)}
+			s := Sample{Record: f.record, Row: row, Position: position, items: itemsOf(f.record, row)}
+			if row == 0 {
+				s.passed = f.passed
+			}
 			s.release = func() { f.release(1) }
 			if err := deliver(ctx, out, s, int64(len(s.Image())), &l.meter); err != nil {
 				f.release(f.record.NumRows() - int64(row) - 1)
@@ -157,24 +165,7 @@ func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Samp
 	return nil
 }
 
-// message is the rows of a record that are images of one message; a source puts all of one message into one record.
-type message struct {
-	end   int // row behind the last
-	items int32
-}
-
-// at returns the number of images of the message that row, not before the last one asked for, belongs to.
-func (m *message) at(rec arrow.Record, row int) int32 {
-	if row < m.end {
-		return m.items
-	}
-	id := (&Sample{Record: rec, Row: row}).ID()
-	for m.end = row; m.end < int(rec.NumRows()); m.end++ {
-		next := (&Sample{Record: rec, Row: m.end}).ID()
-		if next.Source != id.Source || next.Partition != id.Partition || next.Offset != id.Offset {
-			break
-		}
-		m.items = next.Item + 1
-	}
-	return m.items
+// itemsOf returns the number of images of the message that a row belongs to.
+func itemsOf(rec arrow.Record, row int) int32 {
+	return rec.Column(ingest.ColItems).(*array.Int32).Value(row)
 }

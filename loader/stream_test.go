@@ -25,6 +25,7 @@ func messages(n int) []ingesttest.Sample {
 		}
 		for item, s := range ingesttest.Generate(int32(i%2), items, 10+i%50) {
 			s.ID = ingest.ID{Source: "cluster/topic", Partition: int32(i % 2), Offset: int64(i / 2), Item: int32(item)}
+			s.Items = int32(items)
 			all = append(all, s)
 		}
 	}
@@ -37,13 +38,13 @@ type finite struct {
 	end error
 }
 
-func (f finite) Open(ctx context.Context, done ingest.Progress) (ingest.Reader, error) {
+func (f finite) Open(ctx context.Context, done ingest.Progress) (ingest.StreamReader, error) {
 	r, err := f.FakeStream.Open(ctx, done)
 	return &finiteReader{r, f.end, done, f.Samples()}, err
 }
 
 type finiteReader struct {
-	ingest.Reader
+	ingest.StreamReader
 	end  error
 	done ingest.Progress
 	left []ingesttest.Sample
@@ -58,7 +59,7 @@ func (r *finiteReader) Next(ctx context.Context) (arrow.Record, error) {
 	if len(r.left) == 0 {
 		return nil, r.end
 	}
-	rec, err := r.Reader.Next(ctx)
+	rec, err := r.StreamReader.Next(ctx)
 	if err == nil {
 		r.left = r.left[rec.NumRows():]
 	}

@@ -20,6 +20,9 @@ type Token struct {
 // Consume counts s, good or bad, as drawn. It is called for every sample in training order, before s is released.
 func (t *Token) Consume(s *Sample) {
 	t.Position = s.Position + 1
+	for _, p := range s.passed {
+		t.Progress.AddRange(p.Source, p.Partition, p.Start, p.End)
+	}
 	if s.After.Source == "" {
 		t.Progress.AddItem(s.ID(), s.items)
 		return

@@ -57,6 +57,7 @@ func Samples(record arrow.Record) []Sample {
 		s.Partition = record.Column(ingest.ColPartition).(*array.Int32).Value(i)
 		s.Offset = record.Column(ingest.ColOffset).(*array.Int64).Value(i)
 		s.Item = record.Column(ingest.ColItem).(*array.Int32).Value(i)
+		s.Items = record.Column(ingest.ColItems).(*array.Int32).Value(i)
 		s.Image = bytes.Clone(record.Column(ingest.ColImage).(*array.Binary).Value(i))
 		if labels.IsValid(i) {
 			s.Label = new(labels.Value(i))

@@ -19,6 +19,7 @@ type FakeStream struct {
 
 	mu      sync.Mutex
 	samples []Sample
+	passed  []passed
 	more    chan struct{} // closed, and made anew, by Publish
 }
 
@@ -28,6 +29,23 @@ var _ ingest.Stream = (*FakeStream)(nil)
 // partition, gaps allowed.
 func NewFakeStream(samples ...Sample) *FakeStream {
 	return &FakeStream{samples: samples, more: make(chan struct{})}
+}
+
+// passed is a span that a reader meets before sample before.
+type passed struct {
+	before int
+	span   ingest.Span
+}
+
+// Pass makes the readers meet, behind what was published so far, offsets that will never be samples.
+func (s *FakeStream) Pass(spans ...ingest.Span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, span := range spans {
+		s.passed = append(s.passed, passed{len(s.samples), span})
+	}
+	close(s.more)
+	s.more = make(chan struct{})
 }
 
 // Publish appends samples and wakes the readers.
@@ -40,7 +58,7 @@ func (s *FakeStream) Publish(samples ...Sample) {
 }
 
 // Open implements ingest.Stream.
-func (s *FakeStream) Open(ctx context.Context, done ingest.Progress) (ingest.Reader, error) {
+func (s *FakeStream) Open(ctx context.Context, done ingest.Progress) (ingest.StreamReader, error) {
 	return &fakeStreamReader{source: s, done: done.Clone(), closed: make(chan struct{})}, ctx.Err()
 }
 
@@ -48,6 +66,7 @@ type fakeStreamReader struct {
 	source *FakeStream
 	done   ingest.Progress
 	next   int // index into the source's samples
+	passed int // of the source's spans, those reported
 	once   sync.Once
 	closed chan struct{}
 }
@@ -61,8 +80,8 @@ func (r *fakeStreamReader) Next(ctx context.Context) (arrow.Record, error) {
 			return nil, ctx.Err()
 		default:
 		}
-		batch, more := r.take()
-		if len(batch) > 0 {
+		batch, more, met := r.take()
+		if len(batch) > 0 || met {
 			return Record(r.source.Mem, batch...), nil
 		}
 		select {
@@ -73,8 +92,8 @@ func (r *fakeStreamReader) Next(ctx context.Context) (arrow.Record, error) {
 	}
 }
 
-// take returns the next samples that are not done, and the channel that says when there are more.
-func (r *fakeStreamReader) take() ([]Sample, <-chan struct{}) {
+// take returns the next samples that are not done, the channel that says when there are more, and whether spans were met.
+func (r *fakeStreamReader) take() (batch []Sample, more <-chan struct{}, met bool) {
 	s := r.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,13 +101,24 @@ func (r *fakeStreamReader) take() ([]Sample, <-chan struct{}) {
 	if rows <= 0 {
 		rows = 3
 	}
-	var batch []Sample
 	for ; r.next < len(s.samples) && len(batch) < rows; r.next++ {
 		if sample := s.samples[r.next]; !r.done.Contains(sample.ID) {
 			batch = append(batch, sample)
 		}
 	}
-	return batch, s.more
+	met = r.passed < len(s.passed) && s.passed[r.passed].before <= r.next
+	return batch, s.more, met
+}
+
+// Passed implements ingest.StreamReader.
+func (r *fakeStreamReader) Passed() []ingest.Span {
+	r.source.mu.Lock()
+	defer r.source.mu.Unlock()
+	var spans []ingest.Span
+	for ; r.passed < len(r.source.passed) && r.source.passed[r.passed].before <= r.next; r.passed++ {
+		spans = append(spans, r.source.passed[r.passed].span)
+	}
+	return spans
 }
 
 func (r *fakeStreamReader) Close() error {
