@@ -21,9 +21,11 @@ var ErrManifest = errors.New("manifest is damaged")
 
 // Partition is one file of a bounded source: an image, or a shard of many.
 type Partition struct {
-	Name  string // path below the source's root, with slashes; or object key. 1 to MaxName bytes
+	Name  string // path below the source's root, with slashes; or object key. 1 to MaxName bytes, with Version
 	Size  int64  // bytes of the file
 	Count int64  // samples in it
+	// Version tells one content under this name from another: ETag and version id of an object. "" where there is none.
+	Version string
 }
 
 // Manifest is the frozen list of a bounded source's partitions. It lies on disk and is read through an index, so that

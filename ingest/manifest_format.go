@@ -12,13 +12,15 @@ import (
 	"iter"
 	"math"
 	"os"
+	"strings"
 	"unicode/utf8"
 )
 
 // A manifest's file, all numbers little-endian:
 //
 //	header  [16]byte "mocostream mft 1"
-//	records size uint64, count uint64, name length uint32, name; one a partition
+//	records size uint64, count uint64, name length uint32, name; one a partition. Where there is a version, the name
+//	        is followed by a zero byte and the version, and the length counts all of it
 //	index   uint64 file offset of each record
 //	trailer offset of the index uint64, partitions uint64, samples uint64, "mftend 1"
 //
@@ -126,8 +128,10 @@ func writeRecords(file io.Writer, partitions iter.Seq2[Partition, error]) (layou
 // add checks a partition and counts it in.
 func (l *layout) add(p Partition) error {
 	switch {
-	case len(p.Name) == 0 || len(p.Name) > MaxName:
-		return fmt.Errorf("%w: name of partition %d has %d bytes, not 1 to %d", ErrManifest, l.count, len(p.Name), MaxName)
+	case len(p.Name) == 0 || nameLength(p) > MaxName:
+		return fmt.Errorf("%w: name of partition %d has %d bytes, not 1 to %d", ErrManifest, l.count, nameLength(p), MaxName)
+	case strings.ContainsRune(p.Name, 0):
+		return fmt.Errorf("%w: name %q holds a zero byte; rename it", ErrManifest, p.Name)
 	case !utf8.ValidString(p.Name):
 		return fmt.Errorf("%w: name %q is not UTF-8; rename it", ErrManifest, p.Name)
 	case p.Size < 0 || p.Count < 0:
@@ -137,7 +141,7 @@ func (l *layout) add(p Partition) error {
 	case p.Count > math.MaxInt64-l.samples:
 		return fmt.Errorf("%w: more than %d samples", ErrManifest, int64(math.MaxInt64))
 	}
-	l.index += int64(recordHead + len(p.Name))
+	l.index += int64(recordHead + nameLength(p))
 	l.count++
 	l.samples += p.Count
 	return nil
@@ -146,8 +150,20 @@ func (l *layout) add(p Partition) error {
 func appendRecord(b []byte, p Partition) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(p.Size))
 	b = binary.LittleEndian.AppendUint64(b, uint64(p.Count))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(p.Name)))
-	return append(b, p.Name...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(nameLength(p)))
+	b = append(b, p.Name...)
+	if p.Version != "" {
+		b = append(append(b, 0), p.Version...)
+	}
+	return b
+}
+
+// nameLength is the bytes of name and version in a record.
+func nameLength(p Partition) int {
+	if p.Version == "" {
+		return len(p.Name)
+	}
+	return len(p.Name) + 1 + len(p.Version)
 }
 
 func writeIndex(w io.Writer, records *recordReader, l layout) error {
@@ -198,10 +214,12 @@ func (r *recordReader) next() (Partition, error) {
 		return Partition{}, unexpected(err)
 	}
 	r.offset += int64(recordHead + int(length))
+	name, version, _ := strings.Cut(string(r.name), "\x00")
 	return Partition{
-		Name:  string(r.name),
-		Size:  int64(binary.LittleEndian.Uint64(head[0:])),
-		Count: int64(binary.LittleEndian.Uint64(head[8:])),
+		Name:    name,
+		Version: version,
+		Size:    int64(binary.LittleEndian.Uint64(head[0:])),
+		Count:   int64(binary.LittleEndian.Uint64(head[8:])),
 	}, nil
 }
 
