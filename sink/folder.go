@@ -58,6 +58,7 @@ func Read(stepDir string) (*train.Checkpoint, error) {
 	c := &train.Checkpoint{
 		Step: s.Step, Samples: s.Samples, Token: s.Token, Seed: s.Seed, Encoder: s.Encoder,
 		Config: s.Config, Versions: s.Versions, Extra: s.Extra,
+		Open: func(name string) (io.ReadCloser, error) { return openFile(stepDir, s, name) },
 	}
 	if c.Model, err = readTensors(stepDir, modelFile); err != nil {
 		return nil, fmt.Errorf("read checkpoint %s: %w", stepDir, err)
@@ -66,6 +67,14 @@ func Read(stepDir string) (*train.Checkpoint, error) {
 		return nil, fmt.Errorf("read checkpoint %s: %w", stepDir, err)
 	}
 	return c, nil
+}
+
+// openFile opens one of the files that state.json lists.
+func openFile(stepDir string, s state, name string) (io.ReadCloser, error) {
+	if _, ok := s.Files[name]; !ok {
+		return nil, fmt.Errorf("open %s of checkpoint %s: %w", name, stepDir, fs.ErrNotExist)
+	}
+	return os.Open(filepath.Join(stepDir, name))
 }
 
 func readTensors(dir, name string) ([]safetensors.Tensor, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -234,5 +235,45 @@ func TestResolve(t *testing.T) {
 		if _, err := Resolve(path, nil); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("resolve %s: error %v, want fs.ErrNotExist", path, err)
 		}
+	}
+}
+
+// blob is a further file of a checkpoint.
+type blob string
+
+func (b blob) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, string(b))
+	return int64(n), err
+}
+
+// Further files come back as they were, and a damaged one makes the checkpoint torn.
+func TestFurtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := reopen(t, dir, Options{})
+	c := checkpoint(1, 0)
+	c.Files = map[string]io.WriterTo{"seen.bin": blob("what was seen")}
+	if _, err := s.Save(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	got, name, err := s.Newest(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := got.Open("seen.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if text, err := io.ReadAll(f); err != nil || string(text) != "what was seen" {
+		t.Errorf("read %q, %v", text, err)
+	}
+	if _, err := got.Open("other.bin"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name, "seen.bin"), []byte("what was sewn"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(filepath.Join(dir, name)); !errors.Is(err, ErrTorn) {
+		t.Errorf("a damaged file: %v", err)
 	}
 }

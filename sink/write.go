@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"mocostream/internal/safetensors"
 	"mocostream/train"
@@ -35,6 +37,16 @@ func (s *Store) write(ctx context.Context, tmp string, c *train.Checkpoint) erro
 			return err
 		}
 		st.Files[part.name] = sum
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
+		sum, err := s.writeFile(ctx, filepath.Join(tmp, name), func(w io.Writer) error {
+			_, err := c.Files[name].WriteTo(w)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		st.Files[name] = sum
 	}
 	text, err := encodeState(st)
 	if err != nil {

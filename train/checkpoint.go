@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"encoding/json"
+	"io"
 
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
@@ -21,6 +22,12 @@ type Checkpoint struct {
 	Versions map[string]string
 	// Extra holds state of other parts (the length of the dead-letter file, say), by name.
 	Extra map[string]json.RawMessage
+	// Files holds state of other parts that is too large for Extra, to be written as further files of the checkpoint, by
+	// plain file name. Of a checkpoint that was read it is nil: see Open.
+	Files map[string]io.WriterTo
+	// Open opens one of the Files of a checkpoint that was read, for the caller to close; fs.ErrNotExist if it has no such.
+	// Nil otherwise.
+	Open func(name string) (io.ReadCloser, error)
 
 	// Model has facebookresearch/moco's names: encoder_q.*, encoder_k.*, queue [dim, K], queue_ptr [1].
 	Model []safetensors.Tensor
