@@ -77,7 +77,7 @@ func evalWorker(render func(View, []byte) error) func(*job) {
 	return func(j *job) {
 		image := j.sample.Image()
 		j.id, j.sha256 = j.sample.ID(), sha256.Sum256(image)
-		judge(j, render(j.views[0], image), false)
+		judge(j, unlessProblem(j, func() error { return render(j.views[0], image) }), false)
 	}
 }
 

@@ -19,3 +19,11 @@ func judge(j *job, err error, keepImage bool) {
 		j.err = fmt.Errorf("render sample %d, %q: %w", j.sample.Position, j.sample.Key(), err)
 	}
 }
+
+// unlessProblem renders a sample that its source has an image for.
+func unlessProblem(j *job, render func() error) error {
+	if problem := j.sample.Problem(); problem != "" {
+		return refuse(ReasonUnavailable, "%s", problem)
+	}
+	return render()
+}

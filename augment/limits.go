@@ -15,6 +15,7 @@ const (
 	ReasonRatio         = "ratio"           // decodes to far more bytes than it has
 	ReasonTruncated     = "truncated"       // the data ends early
 	ReasonCorrupt       = "corrupt"         // the data breaks its format
+	ReasonUnavailable   = "unavailable"     // the source has no image for it: an object that is gone, a message without one
 )
 
 // BadImage is the error for an image that cannot be decoded or breaks a limit. It concerns this one image only.

@@ -124,8 +124,10 @@ func (p *Pool) newWorker() func(*job) {
 	return func(j *job) {
 		j.id = j.sample.ID()
 		generators.Reset(NewKey(p.opts.Seed, j.sample.Epoch, j.id))
-		var err error
-		j.hash, err = recipe.Views(j.views, j.sample.Image(), draw)
+		err := unlessProblem(j, func() (err error) {
+			j.hash, err = recipe.Views(j.views, j.sample.Image(), draw)
+			return err
+		})
 		judge(j, err, p.opts.KeepDeadImages)
 	}
 }

@@ -21,6 +21,9 @@ type Row struct {
 	Key   string
 	Label *int32           // nil: none
 	Time  *arrow.Timestamp // microseconds since 1970 UTC; nil: unknown
+	// Problem says why there is no image, for a person; the sample then counts as a bad image and its image is empty, or
+	// what was found instead. "" is none.
+	Problem string
 }
 
 // Builder gathers samples into records of Schema. Images are read straight into the record's memory, once. It is used
@@ -97,6 +100,12 @@ func (b *Builder) finish(row Row) {
 	b.columns.Field(ColOffset).(*array.Int64Builder).Append(row.Offset)
 	b.columns.Field(ColItem).(*array.Int32Builder).Append(row.Item)
 	b.columns.Field(ColItems).(*array.Int32Builder).Append(cmp.Or(row.Items, 1))
+	problem := b.columns.Field(ColProblem).(*array.StringBuilder)
+	if row.Problem == "" {
+		problem.AppendNull()
+	} else {
+		problem.Append(row.Problem)
+	}
 	when := b.columns.Field(ColTime).(*array.TimestampBuilder)
 	if row.Time == nil {
 		when.AppendNull()

@@ -78,3 +78,17 @@ func TestBuilderReadErrors(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// What a source says of a sample that it has no image for comes with the row.
+func TestBuilderProblem(t *testing.T) {
+	b := ingest.NewBuilder(nil)
+	defer b.Release()
+	b.Append(ingest.Row{Key: "a", Items: ingest.ManyItems, Problem: "object s3://b/a is gone"}, nil)
+	b.Append(ingest.Row{Key: "b"}, []byte("image"))
+	record := b.Record()
+	defer record.Release()
+	got := ingesttest.Samples(record)
+	if got[0].Problem != "object s3://b/a is gone" || got[0].Items != ingest.ManyItems || got[1].Problem != "" || got[1].Items != 1 {
+		t.Errorf("rows are %+v", got)
+	}
+}

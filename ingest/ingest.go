@@ -21,6 +21,7 @@ const (
 	ColOffset           // int64: index in the shard (0 for a file); or Kafka's offset
 	ColItem             // int32: which image of a message that holds several, else 0
 	ColItems            // int32: images in that message, ManyItems where it is not known yet
+	ColProblem          // utf8, nullable: why the source has no image for a sample that it has to give; a bad image
 )
 
 // ManyItems stands for the number of images of a message or object on all but its last image, where a source learns the
@@ -38,6 +39,7 @@ var Schema = arrow.NewSchema([]arrow.Field{
 	{Name: "offset", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "item", Type: arrow.PrimitiveTypes.Int32},
 	{Name: "items", Type: arrow.PrimitiveTypes.Int32},
+	{Name: "problem", Type: arrow.BinaryTypes.String, Nullable: true},
 }, nil)
 
 // ID names a sample for ever. Progress and the random keys of augmentation use all four fields.

@@ -180,7 +180,7 @@ func imageBytes(rec arrow.Record) int64 {
 // copyRow copies a row of an ingest.Schema record into one of its own.
 func copyRow(mem memory.Allocator, rec arrow.Record, row int) arrow.Record {
 	s := Sample{Record: rec, Row: row}
-	r := ingest.Row{ID: s.ID(), Key: s.Key()}
+	r := ingest.Row{ID: s.ID(), Items: itemsOf(rec, row), Key: s.Key(), Problem: s.Problem()}
 	if label, ok := s.Label(); ok {
 		r.Label = &label
 	}

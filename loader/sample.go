@@ -35,6 +35,15 @@ func (s *Sample) Key() string {
 	return strings.Clone(s.Record.Column(ingest.ColKey).(*array.String).Value(s.Row))
 }
 
+// Problem says why the source has no image; "" where it has one.
+func (s *Sample) Problem() string {
+	c := s.Record.Column(ingest.ColProblem).(*array.String)
+	if c.IsNull(s.Row) {
+		return ""
+	}
+	return strings.Clone(c.Value(s.Row))
+}
+
 // Label returns the class, and whether the source gave one.
 func (s *Sample) Label() (int32, bool) {
 	c := s.Record.Column(ingest.ColLabel).(*array.Int32)

@@ -25,7 +25,7 @@ type Sample struct {
 
 // Equal says whether both are the same in every column.
 func (s Sample) Equal(o Sample) bool {
-	return s.ID == o.ID && s.Key == o.Key && bytes.Equal(s.Image, o.Image) &&
+	return s.ID == o.ID && s.Key == o.Key && s.Problem == o.Problem && bytes.Equal(s.Image, o.Image) &&
 		equalPointers(s.Label, o.Label) && equalPointers(s.Time, o.Time)
 }
 
@@ -59,6 +59,9 @@ func Samples(record arrow.Record) []Sample {
 		s.Item = record.Column(ingest.ColItem).(*array.Int32).Value(i)
 		s.Items = record.Column(ingest.ColItems).(*array.Int32).Value(i)
 		s.Image = bytes.Clone(record.Column(ingest.ColImage).(*array.Binary).Value(i))
+		if p := record.Column(ingest.ColProblem).(*array.String); p.IsValid(i) {
+			s.Problem = strings.Clone(p.Value(i))
+		}
 		if labels.IsValid(i) {
 			s.Label = new(labels.Value(i))
 		}
