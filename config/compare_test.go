@@ -39,8 +39,8 @@ eval: {probes: [{name: a, reference: /secret/place, query: /secret/place, limit:
 	}
 	for _, k := range config.Keys() {
 		_, has := flat[k.Name]
-		if leaf := !strings.Contains(k.Name, "["); leaf && has == (k.Path || k.Name == "train.backend") {
-			t.Errorf("%s: in Flat %v, path %v", k.Name, has, k.Path)
+		if leaf := !strings.Contains(k.Name, "["); leaf && has == (k.Path || k.Secret || k.Name == "train.backend") {
+			t.Errorf("%s: in Flat %v, path %v, secret %v", k.Name, has, k.Path, k.Secret)
 		}
 	}
 }

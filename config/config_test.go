@@ -123,7 +123,7 @@ func TestDefaultIsValid(t *testing.T) {
 	}
 	sameAfterPrint(t, config.Default())
 	err := config.Default().Validate(true)
-	const want = "ingest.dir: is not set; name a folder of images here, or shards in ingest.shards"
+	const want = "ingest.dir: is not set; name a folder of images here, or another source: ingest.shards, ingest.s3.url or ingest.kafka.brokers"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

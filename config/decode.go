@@ -135,7 +135,7 @@ func (d *decoder) section(v reflect.Value, prefix string, node ast.Node) {
 			d.fail(line, key, d.unknown(key, fields))
 			continue
 		}
-		d.field(f, v.Field(f.index), it.Value(), line)
+		d.field(f, v.FieldByIndex(f.index), it.Value(), line)
 	}
 }
 

@@ -6,7 +6,17 @@ import "time"
 // Validate(false); the caller may change it.
 func Default() *Config {
 	return &Config{
+		Ingest: Ingest{
+			S3: S3Source{
+				Kind: "auto", OnChange: "stop", FollowEvery: 30 * time.Second, FollowLateness: 10 * time.Minute,
+				FollowStart: "earliest", PartSize: 16 << 20, Parallel: 4, PauseLimit: time.Hour, S3Access: S3Access{Checksum: "auto"},
+			},
+			Kafka:          defaultKafka(),
+			SequenceEpochs: 1,
+		},
 		Loader: Loader{
+			Dedupe:         "none",
+			DedupeWindow:   100_000,
 			MemoryLimit:    1 << 30,
 			MaxBadFraction: 0.05,
 			BadWindow:      1000,
@@ -21,8 +31,25 @@ func Default() *Config {
 			Std:    [3]float64{0.229, 0.224, 0.225},
 		},
 		Train: defaultTrain(),
-		Sink:  Sink{Dir: "runs/default", CheckpointEvery: 500, Keep: 3, LogEvery: 10 * time.Second},
-		Eval:  Eval{K: 200, Temperature: 0.1},
+		Sink: Sink{
+			Dir: "runs/default", CheckpointEvery: 500, CheckpointInterval: 10 * time.Minute, Keep: 3, LogEvery: 10 * time.Second,
+			S3:         S3Sink{Lease: 15 * time.Second, S3Access: S3Access{Checksum: "auto"}},
+			Kafka:      KafkaAccess{SASL: "none"},
+			Publish:    Publish{Keep: 5, MinSpread: 0.1, MaxPValue: 0.05},
+			Embeddings: Embeddings{To: "none", Every: time.Minute},
+		},
+		Eval:   Eval{K: 200, Temperature: 0.1},
+		Daemon: Daemon{HTTP: "127.0.0.1:9464", StallTimeout: 10 * time.Minute, ShutdownTimeout: time.Minute},
+	}
+}
+
+func defaultKafka() KafkaSource {
+	return KafkaSource{
+		KafkaAccess: KafkaAccess{SASL: "none"},
+		Partitions:  "0/1", Schema: "auto", LabelHeader: "label",
+		Start: "earliest", OnDataLoss: "stop", Merge: "arrival", MergeTimeout: 30 * time.Second,
+		Overload: "lag", OverloadLag: 100_000, OverloadShare: 0.1, OverloadJump: 1000,
+		FetchBytes: 4 << 20, FetchTimeout: 10 * time.Second, MaxMessageBytes: 64 << 20, MetadataEvery: 30 * time.Second,
 	}
 }
 

@@ -51,8 +51,8 @@ const referenceHead = `<!-- Made from the struct tags in config/ by: go test ./c
 # Configuration
 
 One YAML file describes a run. ` + "`mocostream config init`" + ` prints one with every key explained, ` + "`mocostream config print -c FILE`" + `
-the one in effect. Every key has a default, so a file holds only what differs; training needs one of
-` + "`ingest.dir` and `ingest.shards`" + `.
+the one in effect. Every key has a default, so a file holds only what differs; training needs a source: ` + "`ingest.dir`" + `,
+` + "`ingest.shards`, `ingest.s3.url` or `ingest.kafka.brokers`" + `.
 
 Reading is strict. An unknown key, a value of the wrong type and a broken rule are errors, all reported at once with file
 and line:
@@ -76,7 +76,8 @@ the file, paths and words as they stand:
 ## Secrets
 
 In keys marked *secret*, ` + "`${NAME}`" + ` is replaced by the environment variable NAME; one that is not set is an error. Everywhere
-else ` + "`${NAME}`" + ` is plain text. A secret is never printed, logged or stored.%s
+else ` + "`${NAME}`" + ` is plain text. A secret is never printed, logged or stored. One of the form ` + "`file:PATH`" + ` is
+read from that file, and read again when the other side refuses it: a mounted secret can be changed under a running daemon.
 
 ## Changes on resume
 
@@ -96,7 +97,7 @@ A key that the checkpoint does not know counts as having had its default.
 func Reference() string {
 	keys := Keys()
 	var b strings.Builder
-	fmt.Fprintf(&b, referenceHead, secretNote(keys))
+	b.WriteString(referenceHead)
 	for _, s := range fieldsOf(reflect.TypeFor[Config](), "") {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", s.name, s.doc)
 		b.WriteString("| key | type | default | allowed | resume | meaning |\n|---|---|---|---|---|---|\n")
@@ -107,15 +108,6 @@ func Reference() string {
 		}
 	}
 	return b.String()
-}
-
-func secretNote(keys []Key) string {
-	for _, k := range keys {
-		if k.Secret {
-			return ""
-		}
-	}
-	return " No key is secret yet."
 }
 
 func (k Key) row() string {

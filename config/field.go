@@ -20,7 +20,7 @@ const (
 type field struct {
 	key, name string // "train.k", "k"
 	typ       reflect.Type
-	index     int // in its struct
+	index     []int // in its struct
 
 	doc, unit, example string
 	allowed            []string
@@ -33,17 +33,25 @@ type field struct {
 
 var durationType = reflect.TypeFor[time.Duration]()
 
-// fieldsOf lists the keys of a struct, in the order of the source. A malformed tag panics: tests walk the whole tree.
+// fieldsOf lists the keys of a struct, in the order of the source; those of an embedded struct stand among them. A
+// malformed tag panics: tests walk the whole tree.
 func fieldsOf(t reflect.Type, prefix string) []field {
 	var list []field
 	for i := range t.NumField() {
 		sf := t.Field(i)
+		if sf.Anonymous {
+			for _, f := range fieldsOf(sf.Type, prefix) {
+				f.index = append([]int{i}, f.index...)
+				list = append(list, f)
+			}
+			continue
+		}
 		name, ok := sf.Tag.Lookup("yaml")
 		if !ok {
 			continue
 		}
 		f := field{
-			key: join(prefix, name), name: name, typ: sf.Type, index: i,
+			key: join(prefix, name), name: name, typ: sf.Type, index: sf.Index,
 			doc: sf.Tag.Get("doc"), unit: sf.Tag.Get("unit"), example: sf.Tag.Get("example"),
 			class: Class(sf.Tag.Get("change")), path: sf.Tag.Get("path"),
 			auto: sf.Tag.Get("auto") != "", nonempty: sf.Tag.Get("nonempty") != "", secret: sf.Tag.Get("secret") != "",
@@ -87,10 +95,10 @@ func (f field) scalar() reflect.Type {
 func walk(v reflect.Value, prefix string, visit func(field, reflect.Value)) {
 	for _, f := range fieldsOf(v.Type(), prefix) {
 		if f.section() {
-			walk(v.Field(f.index), f.key, visit)
+			walk(v.FieldByIndex(f.index), f.key, visit)
 			continue
 		}
-		visit(f, v.Field(f.index))
+		visit(f, v.FieldByIndex(f.index))
 	}
 }
 

@@ -1,10 +1,19 @@
 package config
 
-// Ingest is the section of sources. Training takes exactly one of Dir and Shards.
+// Ingest is the section of sources. Training takes exactly one of those with an end (Dir, Shards, S3) or one of those
+// without (Kafka, S3 followed), or a Sequence of one and then the other.
 type Ingest struct {
 	Dir    string `yaml:"dir" path:"true" change:"free" example:"data/images" doc:"Folder of images, at any depth."`
-	Shards string `yaml:"shards" path:"true" change:"free" example:"data/train-*.tar" doc:"Path or glob of local .tar or .tar.gz shards in WebDataset's convention, instead of dir."`
+	Shards string `yaml:"shards" path:"true" change:"free" example:"data/train-*.tar" doc:"Path or glob of local shards, instead of dir: tar or tar.gz in WebDataset's convention, Parquet, or Arrow IPC."`
 	Labels bool   `yaml:"labels" change:"free" doc:"Take the top-level sub-folder of an image as its class. Training never looks at it; embeddings and evaluation do."`
+
+	ImageColumn string `yaml:"image_column" change:"free" example:"image" doc:"Column of encoded images in Parquet and Arrow shards; empty finds it."`
+	LabelColumn string `yaml:"label_column" change:"free" example:"label" doc:"Column of classes in Parquet and Arrow shards; empty finds it."`
+
+	S3             S3Source    `yaml:"s3" doc:"A bucket of images or shards."`
+	Kafka          KafkaSource `yaml:"kafka" doc:"Topics of images."`
+	Sequence       []string    `yaml:"sequence" change:"accept" example:"[s3, kafka]" doc:"Two sources, one after the other: one with an end (dir, shards, s3), and once that is read one without (kafka, or s3 with follow)."`
+	SequenceEpochs int         `yaml:"sequence_epochs" range:"[1,)" unit:"epochs" change:"accept" doc:"Passes over the first source of a sequence."`
 }
 
 // Loader is the section of reading, order and limits.
@@ -15,6 +24,8 @@ type Loader struct {
 	MaxBadFraction float64 `yaml:"max_bad_fraction" range:"[0,1]" change:"accept" doc:"Share of bad images within bad_window above which the run stops."`
 	BadWindow      int     `yaml:"bad_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples over which max_bad_fraction is counted."`
 	StoreImages    bool    `yaml:"store_images" change:"free" doc:"Keep the encoded bytes of a bad image of up to 1 MiB in the dead-letter file, not its description alone."`
+	Dedupe         string  `yaml:"dedupe" allowed:"none|key|sha256" change:"accept" doc:"Passes over what a stream brings again within dedupe_window: by its key, or by the image's bytes."`
+	DedupeWindow   int     `yaml:"dedupe_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples that dedupe remembers, 16 bytes each."`
 	Shuffle        Shuffle `yaml:"shuffle" doc:"Order of a bounded source, a function of train.seed and the epoch."`
 	Limits         Limits  `yaml:"limits" doc:"What makes an image bad before it can cost memory or time."`
 }

@@ -15,6 +15,8 @@ func (c *Config) rules(k *checker) {
 			s.KeepEvery, s.CheckpointEvery), "sink.keep_every", "sink.checkpoint_every")
 	}
 	c.probeRules(k)
+	c.sourceRules(k)
+	c.sinkRules(k)
 }
 
 func (c *Config) loaderRules(k *checker) {
@@ -81,10 +83,50 @@ func (c *Config) probeRules(k *checker) {
 
 // trainingRules are what only a training run asks for.
 func (c *Config) trainingRules(k *checker) {
-	switch in := c.Ingest; {
-	case in.Dir == "" && in.Shards == "":
-		k.fail("is not set; name a folder of images here, or shards in ingest.shards", "ingest.dir", "ingest.shards")
-	case in.Dir != "" && in.Shards != "":
-		k.fail("is set beside ingest.shards; a run reads one source, so delete one of them", "ingest.dir", "ingest.shards")
+	in := c.Ingest
+	bounded, streams := in.bounded(), in.streams()
+	switch {
+	case len(bounded)+len(streams) == 0:
+		k.fail("is not set; name a folder of images here, or another source: ingest.shards, ingest.s3.url or ingest.kafka.brokers",
+			"ingest.dir", "ingest.shards", "ingest.s3.url", "ingest.kafka.brokers")
+	case len(bounded) > 1:
+		k.fail(fmt.Sprintf("is set beside ingest.%s; a run reads one source with an end, so delete one of them", bounded[1]),
+			"ingest."+sourceKey(bounded[0]), "ingest."+sourceKey(bounded[1]))
+	case len(streams) > 1:
+		k.fail("is set beside ingest.kafka.brokers; a run reads one source without an end, so delete one of them",
+			"ingest.s3.follow", "ingest.kafka.brokers")
+	case len(bounded) == 1 && len(streams) == 1 && len(in.Sequence) == 0:
+		k.fail(fmt.Sprintf("is set beside ingest.%s; a run reads one source, so delete one of them, or set ingest.sequence: [%[1]s, %[2]s]",
+			bounded[0], streams[0]), "ingest."+sourceKey(streams[0]), "ingest."+sourceKey(bounded[0]))
+	case len(in.Sequence) > 0 && (len(bounded) != 1 || len(streams) != 1 || in.Sequence[0] != bounded[0] || in.Sequence[1] != streams[0]):
+		k.fail(fmt.Sprintf("names %v, and set are %v; set one source with an end and one without, and list them in this order",
+			in.Sequence, append(bounded, streams...)), "ingest.sequence")
+	}
+	if in.Stream() != "" {
+		c.streamRules(k)
+	}
+	k.login(in.Kafka.KafkaAccess, "ingest.kafka")
+	k.login(c.Sink.Kafka, "sink.kafka")
+}
+
+// sourceKey is the key by which a section of sources is chosen.
+func sourceKey(section string) string {
+	switch section {
+	case SourceS3:
+		return "s3.url"
+	case SourceKafka:
+		return "kafka.brokers"
+	}
+	return section
+}
+
+// streamRules are what a source without an end asks for.
+func (c *Config) streamRules(k *checker) {
+	if t := c.Train; t.Steps == 0 && t.Schedule.Name != "constant" {
+		k.fail(fmt.Sprintf("%s needs an end to fall to, and a stream has none; set train.steps, or use constant", t.Schedule.Name),
+			"train.schedule.name", "train.steps")
+	}
+	if in := c.Ingest.Kafka; len(in.Brokers) > 0 && (len(in.Topics) == 0) == (in.TopicPattern == "") {
+		k.fail("needs either topics or topic_pattern beside it; set one of them", "ingest.kafka.brokers", "ingest.kafka.topics", "ingest.kafka.topic_pattern")
 	}
 }

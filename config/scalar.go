@@ -113,7 +113,7 @@ func (f field) format(v reflect.Value, keep func(field) bool) string {
 		var parts []string
 		for _, sub := range fieldsOf(v.Type(), f.key) {
 			if keep(sub) {
-				parts = append(parts, sub.name+": "+sub.format(v.Field(sub.index), keep))
+				parts = append(parts, sub.name+": "+sub.format(v.FieldByIndex(sub.index), keep))
 			}
 		}
 		return "{" + strings.Join(parts, ", ") + "}"

@@ -63,7 +63,7 @@ func (d *decoder) lookup(key string) (field, reflect.Value, bool) {
 		if !ok || i < len(names)-1 && !f.section() {
 			return field{}, reflect.Value{}, false
 		}
-		v, prefix = v.Field(f.index), f.key
+		v, prefix = v.FieldByIndex(f.index), f.key
 		if i == len(names)-1 {
 			return f, v, true
 		}

@@ -32,7 +32,7 @@ type writer struct {
 func (w *writer) section(v reflect.Value, prefix string, depth int) {
 	indent := strings.Repeat("  ", depth)
 	for i, f := range fieldsOf(v.Type(), prefix) {
-		value := v.Field(f.index)
+		value := v.FieldByIndex(f.index)
 		if w.comments && (depth == 0 || f.section()) && i > 0 {
 			w.WriteByte('\n')
 		}
