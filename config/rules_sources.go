@@ -108,13 +108,13 @@ func (k *checker) brokers(a KafkaAccess, section string) {
 	if (a.CertFile == "") != (a.KeyFile == "") {
 		k.fail("is set without the other; mutual TLS needs cert_file and key_file", section+".cert_file", section+".key_file")
 	}
+}
+
+// login is asked of a run alone: what config print shows, and what a checkpoint keeps, holds no password and no path.
+func (k *checker) login(a KafkaAccess, section string) {
 	if !a.TLS && (a.CAFile != "" || a.CertFile != "") {
 		k.fail("is false, and certificates are named; set it to true or delete them", section+".tls", section+".ca_file", section+".cert_file")
 	}
-}
-
-// login is asked of a run alone: what config print shows, and what a checkpoint keeps, holds no password.
-func (k *checker) login(a KafkaAccess, section string) {
 	login := a.SASL == "plain" || strings.HasPrefix(a.SASL, "scram-")
 	if login && (a.Username == "" || a.Password == "") {
 		k.fail(fmt.Sprintf("is %s, which needs username and password; set both", a.SASL), section+".sasl", section+".username", section+".password")
