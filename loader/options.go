@@ -36,6 +36,8 @@ type Options struct {
 	MaxBytes int64
 	// Epochs ends a bounded run when that many passes are done, those before Start included; 0 goes on for ever.
 	Epochs int64
+	// Window, if not nil, passes over samples of a stream that came before.
+	Window *Window
 	// Start is the token after which to go on; the zero value is the beginning.
 	Start Token
 	// Allocator makes the copies of samples that come many to a record; nil is Go's heap.

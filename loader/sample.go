@@ -22,7 +22,14 @@ type Sample struct {
 
 	items   int32         // images in its message, as Progress.AddItem takes it
 	passed  []ingest.Span // of a stream: what was met before it and will never be a sample
+	dropped []duplicate   // likewise: samples before it that came before
 	release func()
+}
+
+// duplicate is a sample that a Window passed over.
+type duplicate struct {
+	id    ingest.ID
+	items int32
 }
 
 // Image returns the encoded bytes, valid until Release.

@@ -148,12 +148,19 @@ func (l *Stream) reserve(ctx context.Context, bytes int64) error {
 // hand sends the samples of all records. It is the only user of the records it was given until it returns.
 func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Sample) error {
 	position := l.opts.Start.Position
+	var passed []ingest.Span
+	var dropped []duplicate
 	for f := range from {
+		passed = append(passed, f.passed...)
 		for row := range int(f.record.NumRows()) {
 			s := Sample{Record: f.record, Row: row, Position: position, items: itemsOf(f.record, row)}
-			if row == 0 {
-				s.passed = f.passed
+			if l.opts.Window != nil && !l.opts.Window.admit(&s, position) {
+				dropped = append(dropped, duplicate{s.ID(), s.items})
+				f.release(1)
+				continue
 			}
+			s.passed, s.dropped = passed, dropped
+			passed, dropped = nil, nil
 			s.release = func() { f.release(1) }
 			if err := deliver(ctx, out, s, int64(len(s.Image())), &l.meter); err != nil {
 				f.release(f.record.NumRows() - int64(row) - 1)

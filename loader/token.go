@@ -23,6 +23,9 @@ func (t *Token) Consume(s *Sample) {
 	for _, p := range s.passed {
 		t.Progress.AddRange(p.Source, p.Partition, p.Start, p.End)
 	}
+	for _, d := range s.dropped {
+		t.Progress.AddItem(d.id, d.items)
+	}
 	if s.After.Source == "" {
 		t.Progress.AddItem(s.ID(), s.items)
 		return
