@@ -2,7 +2,6 @@
 package dir
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +20,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
-// DefaultMaxBytes is the largest image that is read whole.
-const DefaultMaxBytes = 32 << 20
-
 // Options say what to read.
 type Options struct {
 	// Root is the folder. Files that end in .jpg, .jpeg, .png or .webp, in any case, are its images; hidden files and
@@ -39,7 +35,7 @@ type Options struct {
 	// FollowSymlinks enters folders that are symbolic links, except where they lead back up. Links to files are
 	// followed always.
 	FollowSymlinks bool
-	// MaxBytes is the largest image that is read whole, at most 1 GiB; 0 means DefaultMaxBytes. Of a larger one the
+	// MaxBytes is the largest image that is read whole, at most 1 GiB; 0 means 32 MiB. Of a larger one the
 	// first MaxBytes+1 bytes are returned, so that its length shows what it is.
 	MaxBytes int64
 	// Mem is where records are allocated; nil means Go's heap.
@@ -58,14 +54,12 @@ var _ ingest.Bounded = (*Source)(nil)
 
 // New makes a source. The folder is not looked at before the first call of Manifest or Read.
 func New(o Options) (*Source, error) {
-	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
-	switch {
-	case o.Root == "":
+	if o.Root == "" {
 		return nil, errors.New("read folder: no folder given; set ingest.dir")
-	case o.ManifestDir == "":
-		return nil, fmt.Errorf("read folder %s: no folder for its manifest given", o.Root)
-	case o.MaxBytes < 0 || o.MaxBytes > 1<<30:
-		return nil, fmt.Errorf("read folder %s: largest image of %d bytes is not in 1..%d", o.Root, o.MaxBytes, 1<<30)
+	}
+	var err error
+	if o.MaxBytes, err = frozen.Check(o.ManifestDir, o.MaxBytes); err != nil {
+		return nil, fmt.Errorf("read folder %s: %w", o.Root, err)
 	}
 	s := &Source{Options: o}
 	s.list = frozen.New(o.ManifestDir, o.ManifestHash, "folder "+o.Root, s.partitions)
@@ -117,7 +111,7 @@ func (s *Source) emptyError() error {
 	if !s.FollowSymlinks {
 		hint = " (links to folders are not followed)"
 	}
-	return fmt.Errorf("list folder: no JPEG, PNG or WebP file below %s%s; set ingest.dir to the folder of the images, or ingest.shards for tar files", s.Root, hint)
+	return fmt.Errorf("list folder: no JPEG, PNG or WebP file below %s%s; set ingest.dir to the folder of the images, or ingest.shards for shards", s.Root, hint)
 }
 
 func isImage(base string) bool {

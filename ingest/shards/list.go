@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"mocostream/ingest"
 	"mocostream/ingest/internal/files"
+	"mocostream/ingest/internal/shard"
 )
 
 // root returns the folder that the shards' names are below. It follows from Path alone, so that a shard added later
@@ -56,16 +56,16 @@ func (s *Source) partitions(ctx context.Context) iter.Seq2[ingest.Partition, err
 
 func (s *Source) emptyError(shards int) error {
 	if shards == 0 {
-		return fmt.Errorf("list shards: no tar file matches %s; set ingest.shards to a shard, a pattern of shards or their folder", s.Path)
+		return fmt.Errorf("list shards: no tar, Parquet or Arrow file matches %s; set ingest.shards to a shard, a pattern of shards or their folder", s.Path)
 	}
-	return fmt.Errorf("list shards: no image in the %d tar files of %s; a sample's image is named KEY.jpg, .jpeg, .png or .webp, "+
-		"without a further dot in KEY", shards, s.Path)
+	return fmt.Errorf("list shards: no image in the %d shards of %s; in a tar a sample's image is named KEY.jpg, .jpeg, .png or "+
+		".webp, without a further dot in KEY", shards, s.Path)
 }
 
 // files yields the shards in the order of their names.
 func (s *Source) files(ctx context.Context, root string) iter.Seq2[files.File, error] {
 	if root == s.Path {
-		return files.Walk{Root: root, Keep: isShard, Temp: s.ManifestDir}.Files(ctx)
+		return files.Walk{Root: root, Keep: shard.Is, Temp: s.ManifestDir}.Files(ctx)
 	}
 	return func(yield func(files.File, error) bool) {
 		matches, err := s.matches()
@@ -124,55 +124,12 @@ func describe(root, match string) (files.File, error) {
 	return files.File{Name: filepath.ToSlash(name), Size: info.Size()}, err
 }
 
-func isShard(base string) bool {
-	base = strings.ToLower(base)
-	return strings.HasSuffix(base, ".tar") || strings.HasSuffix(base, ".tar.gz") || strings.HasSuffix(base, ".tgz")
-}
-
-// countFile counts a shard's samples, and finds what is damaged in it except the images themselves.
+// countFile counts a shard's samples.
 func countFile(ctx context.Context, full string) (int64, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	file, err := openRegular(full)
+	o, err := shard.OpenFile(full)
 	if err != nil {
 		return 0, fmt.Errorf("count samples: %w", err)
 	}
-	in, err := newInput(file)
-	if err != nil {
-		file.Close()
-		return 0, fmt.Errorf("count samples: %w", err)
-	}
-	defer in.close()
-	in.stop = ctx.Done()
-	n, err := count(in)
-	if err != nil && ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("count samples: %w", damaged(full, n, in.position, err))
-	}
-	return n, nil
-}
-
-func count(in *input) (int64, error) {
-	samples := newScanner(in)
-	for {
-		_, err := samples.next()
-		if errors.Is(err, io.EOF) {
-			return samples.count(), in.finish()
-		}
-		if err != nil {
-			return samples.count(), err
-		}
-	}
-}
-
-// damaged says where in a shard an error came up.
-func damaged(full string, sample, position int64, err error) error {
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("%s: sample %d, before byte %d: %w; the shard is cut short, damaged or no tar: fetch or write it again",
-		full, sample, position, err)
+	defer o.Close()
+	return shard.Count(ctx, o)
 }

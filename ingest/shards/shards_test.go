@@ -160,7 +160,7 @@ func TestLabelErrors(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for want, o := range map[string]shards.Options{
 		"set ingest.shards": {ManifestDir: "m"},
-		"their manifest":    {Path: "r"},
+		"its manifest":      {Path: "r"},
 		"largest image":     {Path: "r", ManifestDir: "m", MaxBytes: -1},
 	} {
 		if _, err := shards.New(o); err == nil || !strings.Contains(err.Error(), want) {
@@ -177,10 +177,10 @@ func TestNothingToRead(t *testing.T) {
 	store(t, filepath.Join(root, "empty.tar"), nil)
 	for path, want := range map[string]string{
 		"gone.tar":  "no such file or directory; set ingest.shards",
-		"gone-*":    "no tar file matches " + root,
+		"gone-*":    "no tar, Parquet or Arrow file matches " + root,
 		"[":         "syntax error in pattern",
-		"none":      "no tar file matches " + root,
-		"texts":     "no image in the 1 tar files",
+		"none":      "no tar, Parquet or Arrow file matches " + root,
+		"texts":     "no image in the 1 shards",
 		"junk.tar":  "junk.tar: sample 0, before byte 512",
 		"empty.tar": "end marker",
 	} {

@@ -1,4 +1,4 @@
-package shards
+package shard
 
 import (
 	"archive/tar"
