@@ -2,13 +2,12 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"mocostream/augment"
+	"mocostream/internal/safetensors"
 	"mocostream/loader"
 )
 
@@ -18,11 +17,21 @@ type LoopOptions struct {
 	Epochs  int64 // ends the run once so many passes are consumed; 0: no limit
 	PerPass int64 // samples of a pass over a bounded source, for StepResult.Epoch; 0 for a stream
 
-	CheckpointEvery int64 // steps; 0: only at the end
-	ProbeEvery      int64 // steps; 0: never
+	CheckpointEvery int64 // steps; 0: not by steps
+	// CheckpointInterval is the longest time for which a finished step stays without a checkpoint, also where no further
+	// step follows it; a step and a probe may come on top. 0: not by time.
+	CheckpointInterval time.Duration
+	ProbeEvery         int64 // steps; 0: never
 
-	// Stop ends the run after the step in hand, with a checkpoint, when it is closed.
+	// Stop ends the run after the step in hand, with a checkpoint, when it is closed. It wins over a batch that is ready,
+	// over Control and over a pause.
 	Stop <-chan struct{}
+	// Control carries what others want done between steps, or while the loop waits or is paused. Each function runs on the
+	// loop's goroutine and may use the Loop; its error ends the run, as a hook's does. What it takes counts neither as work
+	// nor as waiting.
+	Control <-chan func(ctx context.Context) error
+	// WaitNotice is how long no batch comes before Hooks.Waiting hears of it. 0: it never does.
+	WaitNotice time.Duration
 }
 
 // Hooks are the loop's callers' part. They run between steps, on the loop's goroutine; an error ends the run.
@@ -37,6 +46,10 @@ type Hooks struct {
 	Seal func(*Checkpoint) error
 	// Saved is told of a durable checkpoint.
 	Saved func(name string, step int64) error
+	// Waiting is told, once, when no batch came for WaitNotice, and since when. A pause is no waiting.
+	Waiting func(since time.Time)
+	// Resumed is told when a batch came after Waiting.
+	Resumed func()
 }
 
 // Summary is what a run came to.
@@ -50,9 +63,18 @@ type Summary struct {
 	Stopped         bool    // by Stop, not by reaching the end
 }
 
-// Loop runs a trainer over batches.
+// stepper is what the loop needs of a Trainer.
+type stepper interface {
+	Step(ctx context.Context, b augment.Batch) (StepResult, error)
+	Steps() int64
+	State() (weights, optimizer []safetensors.Tensor, err error)
+	Options() Options
+}
+
+// Loop runs a trainer over batches. Apart from NewLoop and Run its methods are for hooks and control functions, on the
+// goroutine of Run, and for after Run.
 type Loop struct {
-	trainer *Trainer
+	trainer stepper
 	store   Checkpoints
 	options LoopOptions
 	hooks   Hooks
@@ -62,6 +84,11 @@ type Loop struct {
 	last    StepResult
 	saved   int64 // step of the last checkpoint, -1 if there is none
 	name    string
+
+	unsaved time.Time     // when the first step after the last checkpoint was finished; zero if there is none
+	took    time.Duration // of the last checkpoint
+	paused  bool
+	waits   bool // Hooks.Waiting was told, Hooks.Resumed not yet
 
 	waiting, working time.Duration
 	recent           struct{ waiting, working float64 } // seconds, old steps fading by recentDecay a step
@@ -82,9 +109,7 @@ func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkp
 // error the newest checkpoint is the truth.
 func (l *Loop) Run(ctx context.Context, batches <-chan augment.Batch) (Summary, error) {
 	for !l.finished() {
-		started := time.Now()
-		batch, err := l.next(ctx, batches)
-		waited := time.Since(started)
+		batch, waited, err := l.next(ctx, batches)
 		if errors.Is(err, errStop) {
 			return l.end(ctx, true)
 		}
@@ -104,28 +129,6 @@ func (l *Loop) Run(ctx context.Context, batches <-chan augment.Batch) (Summary, 
 
 // ErrStarved says that batches ended before the run did.
 var ErrStarved = errors.New("the source ended before the run did")
-
-var errStop = errors.New("stop")
-
-// next waits for a batch; Stop wins over a batch that is ready.
-func (l *Loop) next(ctx context.Context, batches <-chan augment.Batch) (augment.Batch, error) {
-	select {
-	case <-l.options.Stop:
-		return augment.Batch{}, errStop
-	default:
-	}
-	select {
-	case batch, ok := <-batches:
-		if !ok {
-			return batch, ErrStarved
-		}
-		return batch, nil
-	case <-l.options.Stop:
-		return augment.Batch{}, errStop
-	case <-ctx.Done():
-		return augment.Batch{}, ctx.Err()
-	}
-}
 
 func (l *Loop) finished() bool {
 	o := l.options
@@ -148,9 +151,12 @@ func (l *Loop) step(ctx context.Context, batch augment.Batch, waited time.Durati
 	l.count(waited, worked)
 	l.token, l.samples = token, l.samples+int64(n)
 	r.Samples, r.Epoch = l.samples, l.epoch()
-	r.ImagesPerSecond = float64(n) / (waited + worked).Seconds()
-	r.DataWait = l.recent.waiting / (l.recent.waiting + l.recent.working)
+	r.ImagesPerSecond = ratio(float64(n), (waited + worked).Seconds())
+	r.DataWait = ratio(l.recent.waiting, l.recent.waiting+l.recent.working)
 	l.last = r
+	if l.unsaved.IsZero() {
+		l.unsaved = time.Now()
+	}
 	if len(dead) > 0 && l.hooks.Dead != nil {
 		if err := l.hooks.Dead(dead); err != nil {
 			return err
@@ -171,8 +177,10 @@ func (l *Loop) due(ctx context.Context, step int64) error {
 			return fmt.Errorf("probe at step %d: %w", step, err)
 		}
 	}
-	if every := l.options.CheckpointEvery; every > 0 && step%every == 0 {
-		return l.save(ctx)
+	every := l.options.CheckpointEvery
+	if wait, timed := l.untilSave(); every > 0 && step%every == 0 || timed && wait <= 0 {
+		_, err := l.Save(ctx)
+		return err
 	}
 	return nil
 }
@@ -199,72 +207,35 @@ func (l *Loop) count(waited, worked time.Duration) {
 	l.recent.working = l.recent.working*recentDecay + worked.Seconds()
 }
 
-func (l *Loop) wait() float64 {
-	if total := l.waiting + l.working; total > 0 {
-		return float64(l.waiting) / float64(total)
+// ratio is a/b, 0 where nothing was measured.
+func ratio(a, b float64) float64 {
+	if b > 0 {
+		return a / b
 	}
 	return 0
 }
 
+// Step is the number of finished steps.
+func (l *Loop) Step() int64 { return l.trainer.Steps() }
+
+// Token is the state of the input side as of the last finished step.
+func (l *Loop) Token() loader.Token { return l.token.Clone() }
+
 // end saves what is not saved yet.
 func (l *Loop) end(ctx context.Context, stopped bool) (Summary, error) {
-	if l.saved != l.trainer.Steps() {
-		if err := l.save(ctx); err != nil {
-			return l.summary(), err
-		}
+	if _, err := l.Save(ctx); err != nil {
+		return l.summary(), err
 	}
 	s := l.summary()
 	s.Stopped = stopped
 	return s, nil
 }
 
-// save makes a checkpoint of the last finished step. One that would hold numbers that are none is refused: a run could
-// never go on from it, and would pass over the good one before.
-func (l *Loop) save(ctx context.Context) error {
-	c, err := l.Checkpoint()
-	if err != nil {
-		return fmt.Errorf("checkpoint of step %d: %w", l.trainer.Steps(), err)
-	}
-	if name := notFinite(slices.Concat(c.Model, c.Optimizer)); name != "" {
-		return fmt.Errorf("checkpoint of step %d: %w (%s); lower train.optimizer.lr or lengthen train.schedule.warmup_steps",
-			c.Step, ErrNotFinite, name)
-	}
-	if l.hooks.Seal != nil {
-		if err := l.hooks.Seal(c); err != nil {
-			return fmt.Errorf("checkpoint of step %d: %w", c.Step, err)
-		}
-	}
-	if l.name, err = l.store.Save(ctx, c); err != nil {
-		return fmt.Errorf("checkpoint of step %d: %w", c.Step, err)
-	}
-	l.saved = c.Step
-	if l.hooks.Saved != nil {
-		return l.hooks.Saved(l.name, c.Step)
-	}
-	return nil
-}
-
-// Checkpoint copies the state of the last finished step to the host.
-func (l *Loop) Checkpoint() (*Checkpoint, error) {
-	weights, optimizer, err := l.trainer.State()
-	if err != nil {
-		return nil, err
-	}
-	return &Checkpoint{
-		Step: l.trainer.Steps(), Samples: l.samples, Token: l.token,
-		Seed: l.trainer.options.Seed, Encoder: l.trainer.options.Encoder,
-		Extra: map[string]json.RawMessage{},
-		Model: weights, Optimizer: optimizer,
-	}, nil
-}
-
 func (l *Loop) summary() Summary {
-	s := Summary{
-		Steps: l.trainer.Steps(), Samples: l.samples, Epoch: l.epoch(),
-		Loss: l.last.Loss, Checkpoint: l.name, DataWait: l.wait(),
+	total := (l.waiting + l.working).Seconds()
+	return Summary{
+		Steps: l.trainer.Steps(), Samples: l.samples, Epoch: l.epoch(), Loss: l.last.Loss, Checkpoint: l.name,
+		ImagesPerSecond: ratio(float64(l.steps*int64(l.trainer.Options().Batch)), total),
+		DataWait:        ratio(l.waiting.Seconds(), total),
 	}
-	if total := l.waiting + l.working; total > 0 {
-		s.ImagesPerSecond = float64(l.steps*int64(l.trainer.options.Batch)) / total.Seconds()
-	}
-	return s
 }
