@@ -17,6 +17,11 @@ var (
 	ErrExists = errors.New("object exists already")
 	// ErrCredentials says that the credentials were refused, also after they were renewed: pause, ask for others.
 	ErrCredentials = errors.New("credentials refused")
+	// ErrCorrupt says that the bytes read are not those that were stored (checksum). Open the object again: what broke on
+	// the way is whole the next time, what comes back the same is damaged in the store.
+	ErrCorrupt = errors.New("object is corrupt")
+	// ErrUnavailable says that the server did not answer well within Options.Deadline. Later may do.
+	ErrUnavailable = errors.New("object store does not answer")
 )
 
 // Options says where the objects are and who asks for them.
@@ -34,6 +39,12 @@ type Options struct {
 	AccessKey, SecretKey, SessionToken func() (string, error)
 	// Deadline is the longest that one operation is tried again, 0 is two minutes; a read that makes progress starts it anew.
 	Deadline time.Duration
+	// MaxBackoff is the longest wait between two tries, 0 is five seconds.
+	MaxBackoff time.Duration
+	// Stall is how long one try may go without a byte moving before it is given up, 0 is thirty seconds.
+	Stall time.Duration
+	// IgnoreETag reads from a server whose ETags look like MD5 sums and are none. Checksums are verified all the same.
+	IgnoreETag bool
 	// Warn is told, once each, of what a person should know while the client goes on; nil is nobody.
 	Warn func(text string)
 }
@@ -45,6 +56,21 @@ type Object struct {
 	ETag     string // with its quotes
 	Version  string // "" in a bucket without versions
 	Modified time.Time
+}
+
+// PutOptions are the conditions of a Put and what is stored beside the bytes.
+type PutOptions struct {
+	IfNoneMatch bool   // only if there is no such object yet
+	IfMatch     string // only if the object has this ETag; "" asks for nothing
+	ContentType string // "" leaves it to the server
+}
+
+// Stats counts since Open.
+type Stats struct {
+	Requests  uint64 // HTTP requests, retries included
+	Retries   uint64 // tries after the first of an operation or of a stretch of a read
+	Bytes     uint64 // bytes of objects received
+	Throttled uint64 // answers that asked for fewer requests
 }
 
 // URL names an object or a prefix for messages: s3://bucket/key.
