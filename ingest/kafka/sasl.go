@@ -46,7 +46,7 @@ func (m *mechanism) authenticate(ctx context.Context, conn net.Conn, addr string
 	if err := handshake(pc, kind.Name()); err != nil {
 		return m.explain(addr, err)
 	}
-	if err := exchange(ctx, pc, kind); err != nil {
+	if err := converse(ctx, pc, kind); err != nil {
 		m.forget()
 		return m.explain(addr, err)
 	}
@@ -126,11 +126,11 @@ func handshake(pc *protocol.Conn, name string) error {
 	return nil
 }
 
-func exchange(ctx context.Context, pc *protocol.Conn, kind sasl.Mechanism) error {
+func converse(ctx context.Context, pc *protocol.Conn, kind sasl.Mechanism) error {
 	session, ours, err := kind.Start(ctx)
 	for done := false; err == nil && !done; {
 		var theirs []byte
-		if theirs, err = send(pc, ours); err == nil {
+		if theirs, err = answerTo(pc, ours); err == nil {
 			done, ours, err = session.Next(ctx, theirs)
 			if err != nil {
 				err = errors.Join(ErrAuthentication, err)
@@ -140,7 +140,7 @@ func exchange(ctx context.Context, pc *protocol.Conn, kind sasl.Mechanism) error
 	return err
 }
 
-func send(pc *protocol.Conn, ours []byte) ([]byte, error) {
+func answerTo(pc *protocol.Conn, ours []byte) ([]byte, error) {
 	answer, err := pc.RoundTrip(&saslauthenticate.Request{AuthBytes: ours})
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, kafkago.SASLAuthenticationFailed // some brokers say no by hanging up
