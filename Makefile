@@ -7,7 +7,11 @@ ENV     := . bin/build.env &&
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration bench lint fmt check-export clean help
+.PHONY: deps build demo test integration chaos kafka-up kafka-down s3-up s3-down bench lint fmt check-export clean help
+
+# What the servers of make kafka-up and make s3-up keep.
+SERVERS := .servers
+BROKERS ?= 1
 
 deps: ## find or install the C compiler and libjpeg-turbo; write bin/build.env
 	@scripts/deps.sh
@@ -21,9 +25,25 @@ demo: build ## train on made-up images for some minutes and write a report (ARGS
 test: deps ## run the tests
 	$(ENV) go test -timeout 10m ./...
 
-integration: deps ## run the race detector and the tests of the whole program: hostile files, kill and resume
-	$(ENV) go test -race -timeout 10m ./ingest/... ./loader/... ./augment/... ./sink/...
-	$(ENV) go test -tags "integration$${TAGS:+,$$TAGS}" -timeout 10m ./cmd/...
+integration: deps ## run the race detector and the tests against real Kafka and S3 servers, started and stopped here
+	$(ENV) scripts/servers/with.sh scripts/integration.sh
+
+chaos: deps ## kill training for CHAOS_SECONDS (3600) in every way and count every sample (CHAOS_SEED repeats a run)
+	$(ENV) scripts/chaos.sh
+
+kafka-up: ## start Apache Kafka on this machine (BROKERS=1|3) and say how to reach it
+	@scripts/servers/kafka-up.sh $(SERVERS)/kafka --brokers $(BROKERS) --secure
+	@echo '# for a shell: set -a; . $(SERVERS)/kafka/env; set +a'
+
+kafka-down: ## stop it and remove its data
+	@scripts/servers/kafka-down.sh $(SERVERS)/kafka --wipe
+
+s3-up: ## start an S3 server on this machine and say how to reach it
+	@scripts/servers/s3-up.sh $(SERVERS)/s3
+	@echo '# for a shell: set -a; . $(SERVERS)/s3/env; set +a'
+
+s3-down: ## stop it and remove its data
+	@scripts/servers/s3-down.sh $(SERVERS)/s3 --wipe
 
 bench: deps ## run the benchmarks (ARGS='-bench Decode -count 6')
 	$(ENV) go test -run '^$$' -bench . -benchmem $(ARGS) ./...
@@ -41,4 +61,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
