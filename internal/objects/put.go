@@ -82,9 +82,11 @@ func (p *put) lost(ctx context.Context, err error, tries int) (Object, error) {
 	conditional := p.opts.IfNoneMatch || p.opts.IfMatch != ""
 	refused := conditional && (errors.Is(err, ErrChanged) || absent(err) && p.opts.IfMatch != "")
 	if tries > 1 && p.mark != "" && (refused || absent(err)) {
-		if o, ok := p.ours(ctx); ok {
+		o, there, ours := p.stored(ctx)
+		if ours {
 			return o, nil
 		}
+		refused = refused || (p.opts.IfNoneMatch && there)
 	}
 	if refused {
 		return Object{}, &failure{kind: ErrExists, text: p.what.String()}
@@ -92,13 +94,14 @@ func (p *put) lost(ctx context.Context, err error, tries int) (Object, error) {
 	return Object{}, err
 }
 
-// ours returns the object if it bears the mark of this Put.
-func (p *put) ours(ctx context.Context) (Object, bool) {
+// stored returns what is there now, and whether it bears the mark of this Put.
+func (p *put) stored(ctx context.Context) (o Object, there, ours bool) {
 	out, err := p.c.head(ctx, p.what, Object{Key: p.what.key})
-	if err != nil || out.Metadata[markName] != p.mark || aws.ToInt64(out.ContentLength) != p.size {
-		return Object{}, false
+	if err != nil {
+		return Object{}, false, false
 	}
-	return Object{Key: p.what.key, Size: p.size, ETag: aws.ToString(out.ETag), Version: version(out.VersionId)}, true
+	o = Object{Key: p.what.key, Size: p.size, ETag: aws.ToString(out.ETag), Version: version(out.VersionId)}
+	return o, true, out.Metadata[markName] == p.mark && aws.ToInt64(out.ContentLength) == p.size
 }
 
 func (p *put) metadata() map[string]string {
