@@ -1,0 +1,144 @@
+package control
+
+import (
+	"sync"
+	"time"
+)
+
+// State is what a daemon is doing: its loop tells, probes and /status ask. It starts out as "starting". Its methods may be
+// called concurrently and never block.
+type State struct {
+	mu       sync.Mutex
+	now      facts
+	progress time.Time     // when something that counts as getting on was last finished
+	changed  chan struct{} // holds one token when what systemd shows is out of date
+}
+
+// facts are what the loop told; zero times stand for no.
+type facts struct {
+	created, ready, waiting, paused, stopping time.Time
+	step                                      int64
+	stepped                                   time.Time
+	problem                                   string
+}
+
+// NewState is the state of a daemon that is starting.
+func NewState() *State {
+	s := &State{changed: make(chan struct{}, 1)}
+	s.now.created = time.Now()
+	s.progress = s.now.created
+	return s
+}
+
+// Ready says that everything is open and compiled and that training begins; a stall is counted from here.
+func (s *State) Ready() {
+	s.set(func(f *facts, now time.Time) { setOnce(&f.ready, now) })
+}
+
+// Step says that a step was finished, the step-th of the run.
+func (s *State) Step(step int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.step, s.now.stepped = step, time.Now()
+	s.progress = s.now.stepped
+}
+
+// Progress says that something other than a step was finished that may take as long as a stall: a checkpoint, a probe, an
+// export.
+func (s *State) Progress() { s.set(func(*facts, time.Time) {}) }
+
+// Waiting says that no batch came since then; Resumed that one came.
+func (s *State) Waiting(since time.Time) {
+	s.set(func(f *facts, _ time.Time) { f.waiting = since })
+}
+
+// Resumed ends Waiting.
+func (s *State) Resumed() {
+	s.set(func(f *facts, _ time.Time) { f.waiting = time.Time{} })
+}
+
+// Paused says that training was paused, or goes on.
+func (s *State) Paused(paused bool) {
+	s.set(func(f *facts, now time.Time) {
+		if !paused {
+			f.paused = time.Time{}
+			return
+		}
+		setOnce(&f.paused, now)
+	})
+}
+
+// Stopping says that the run is ending.
+func (s *State) Stopping() {
+	s.set(func(f *facts, now time.Time) { setOnce(&f.stopping, now) })
+}
+
+// Problem says what keeps the source or the backend from working while the daemon tries again (credentials that have
+// expired, a broker that cannot be reached), "" that nothing does. It must hold no secret.
+func (s *State) Problem(text string) {
+	s.set(func(f *facts, _ time.Time) { f.problem = text })
+}
+
+func setOnce(t *time.Time, now time.Time) {
+	if t.IsZero() {
+		*t = now
+	}
+}
+
+func (s *State) set(change func(f *facts, now time.Time)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress = time.Now()
+	change(&s.now, s.progress)
+	select {
+	case s.changed <- struct{}{}:
+	default: // it is out of date already
+	}
+}
+
+// Words for what a daemon is doing, in Snapshot and in the answers to probes.
+const (
+	Starting = "starting"
+	Training = "training"
+	Waiting  = "waiting" // for data
+	Paused   = "paused"
+	Stopping = "stopping"
+	Stalled  = "stalled" // data waits and no step is finished
+	Trouble  = "trouble" // State.Problem
+)
+
+// Snapshot is a State as of one moment.
+type Snapshot struct {
+	State    string    `json:"state"` // starting, training, waiting, paused or stopping
+	Since    time.Time `json:"since"` // that it is in this state
+	Started  time.Time `json:"started"`
+	Step     int64     `json:"step"`                 // the last one that this process finished; 0: none yet
+	LastStep time.Time `json:"last_step,omitzero"`   // when
+	Problem  string    `json:"problem,omitempty"`    // see State.Problem
+	Stalled  bool      `json:"stalled,omitempty"`    // see Options.StallTimeout
+	Progress float64   `json:"progress_age_seconds"` // since anything was finished
+}
+
+// Snapshot returns the state as of now. Stalled is for those to fill in who know of data.
+func (s *State) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &s.now
+	shot := Snapshot{
+		Started: f.created, Step: f.step, LastStep: f.stepped, Problem: f.problem,
+		Progress: time.Since(s.progress).Seconds(),
+	}
+	switch {
+	case !f.stopping.IsZero():
+		shot.State, shot.Since = Stopping, f.stopping
+	case f.ready.IsZero():
+		shot.State, shot.Since = Starting, f.created
+	case !f.paused.IsZero():
+		shot.State, shot.Since = Paused, f.paused
+	case !f.waiting.IsZero():
+		shot.State, shot.Since = Waiting, f.waiting
+	default:
+		shot.State, shot.Since = Training, f.ready
+	}
+	return shot
+}
