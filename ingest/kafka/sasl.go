@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -72,8 +73,8 @@ func (m *mechanism) current(ctx context.Context, addr string) (sasl.Mechanism, e
 	}
 	kind, err := scram.Mechanism(algorithm, s.Username, password)
 	if err != nil { // err may hold a character of the password
-		return nil, fmt.Errorf("log in to broker %s: %w: %s or %s holds characters that SCRAM does not allow",
-			addr, ErrAuthentication, s.setting("username"), s.setting("password"))
+		return nil, refuse(ErrAuthentication, nil, "log in to broker "+addr, "%s or %s holds characters that SCRAM does not allow",
+			s.setting("username"), s.setting("password"))
 	}
 	return kind, nil
 }
@@ -161,18 +162,18 @@ func (m *mechanism) explain(addr string, err error) error {
 	what := fmt.Sprintf("log in to broker %s with %s", addr, s.SASL)
 	switch {
 	case errors.Is(err, kafkago.UnsupportedSASLMechanism):
-		return fmt.Errorf("%s: %w: the broker does not offer this mechanism; set %s to one that it has", what, ErrProtocol, s.setting("sasl"))
+		return refuse(ErrProtocol, err, what, "the broker does not offer this mechanism; set %s to one that it has", s.setting("sasl"))
 	case errors.Is(err, kafkago.IllegalSASLState):
-		return fmt.Errorf("%s: %w: the broker asks for no login on this port; take its SASL port or remove %s", what, ErrProtocol, s.setting("sasl"))
+		return refuse(ErrProtocol, err, what, "the broker asks for no login on this port; take its SASL port or remove %s", s.setting("sasl"))
 	case errors.Is(err, ErrProtocol), errors.Is(err, ErrTrust):
 		return err
 	case errors.Is(err, kafkago.SASLAuthenticationFailed), errors.Is(err, ErrAuthentication):
 		if s.SASL == SASLAWSMSKIAM {
-			return fmt.Errorf("%s: %w; check the role's kafka-cluster:Connect permission, its credentials and %s", what, ErrAuthentication, s.setting("region"))
+			return refuse(ErrAuthentication, err, what, "check the role's kafka-cluster:Connect permission, its credentials and %s", s.setting("region"))
 		}
-		return fmt.Errorf("%s: %w; check %s and %s", what, ErrAuthentication, s.setting("username"), s.setting("password"))
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: %w: the broker hung up; is that its SASL port, and does it ask for TLS (%s)?", what, err, s.setting("tls"))
+		return refuse(ErrAuthentication, err, what, "check %s and %s", s.setting("username"), s.setting("password"))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%s: %w; is that the broker's SASL port, and does it ask for TLS (%s)?", what, err, s.setting("tls"))
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

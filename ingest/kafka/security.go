@@ -1,11 +1,11 @@
 package kafka
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -123,26 +123,52 @@ func (s *Security) tlsConfig(host string) (*tls.Config, error) {
 	return c, nil
 }
 
+// refusal is an error of a connection in a person's words. Its cause is for errors.Is and errors.As, not for reading: a
+// broker chose the words.
+type refusal struct {
+	text  string
+	kind  error // ErrAuthentication, ErrTrust or ErrProtocol
+	cause error
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
+
+// Unwrap gives both the kind and the cause.
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.cause} }
+
+// refuse makes a refusal whose text names its kind after what was tried.
+func refuse(kind, cause error, what, remedy string, args ...any) error {
+	return &refusal{text: fmt.Sprintf("%s: %v: %s", what, kind, fmt.Sprintf(remedy, args...)), kind: kind, cause: cause}
+}
+
+// permanent says whether an error of a connection stays until configuration, files or the broker are changed.
+func permanent(err error) bool {
+	return errors.Is(err, ErrAuthentication) || errors.Is(err, ErrTrust) || errors.Is(err, ErrProtocol)
+}
+
 // explainTLS says what a failed handshake means.
 func (s *Security) explainTLS(addr string, err error) error {
 	var (
-		record   tls.RecordHeaderError
-		untested *tls.CertificateVerificationError
-		alert    tls.AlertError
+		record tls.RecordHeaderError
+		cert   *tls.CertificateVerificationError
+		what   = "tls to broker " + addr
 	)
 	switch {
-	case errors.Is(err, context.Canceled):
-		return err
 	case errors.As(err, &record):
-		return fmt.Errorf("tls to broker %s: %w: the port does not speak TLS; take the broker's TLS port or set %s to false",
-			addr, ErrProtocol, s.setting("tls"))
-	case errors.As(err, &untested):
-		return fmt.Errorf("tls to broker %s: %w: %w; set %s to the broker's certificate authority, or %s to the name in its certificate",
-			addr, ErrTrust, untested.Err, s.setting("ca_file"), s.setting("server_name"))
-	case errors.As(err, &alert):
-		return fmt.Errorf("tls to broker %s: %w: the broker says %q; it may ask for a client's certificate: set %s and %s",
-			addr, ErrTrust, alert.Error(), s.setting("cert_file"), s.setting("key_file"))
+		return refuse(ErrProtocol, err, what, "the port does not speak TLS; take the broker's TLS port or set %s to false", s.setting("tls"))
+	case errors.As(err, &cert):
+		return refuse(ErrTrust, err, what, "%v; set %s to the broker's certificate authority, or %s to the name in its certificate",
+			cert.Err, s.setting("ca_file"), s.setting("server_name"))
+	case remoteAlert(err):
+		return refuse(ErrTrust, err, what, "the broker says %q; it may ask for a client's certificate: set %s and %s",
+			err, s.setting("cert_file"), s.setting("key_file"))
 	}
-	return fmt.Errorf("tls to broker %s: %w (a broker that does not speak TLS on that port may hang up so: see %s)",
-		addr, err, s.setting("tls"))
+	return fmt.Errorf("%s: %w; does that port speak TLS? If not, set %s to false", what, err, s.setting("tls"))
+}
+
+// remoteAlert says whether the other side ended TLS with an alert; crypto/tls has no type for it.
+func remoteAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }

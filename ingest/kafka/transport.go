@@ -48,7 +48,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		_ = plain.Close()
 		if ctx.Err() != nil && !permanent(err) {
-			return nil, fmt.Errorf("connect to broker %s: %w", addr, ctx.Err())
+			err = fmt.Errorf("%w (%w)", err, ctx.Err()) // it was the time or the caller, not the broker
 		}
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func (d *dialer) secure(ctx context.Context, plain net.Conn, addr string) (net.C
 	}
 	if s.SASL != "" {
 		if !s.TLS && !s.AllowPlaintext && !loopback(plain.RemoteAddr()) {
-			return nil, fmt.Errorf("log in to broker %s: %w: the password would go over the network unencrypted; set %s to true (or %s, if that network is trusted)",
-				addr, ErrProtocol, s.setting("tls"), s.setting("allow_plaintext"))
+			return nil, refuse(ErrProtocol, nil, "log in to broker "+addr, "the password would go over the network unencrypted; "+
+				"set %s to true (or %s, if that network is trusted)", s.setting("tls"), s.setting("allow_plaintext"))
 		}
 		if err := d.mechanism.authenticate(ctx, conn, addr); err != nil {
 			return nil, err
@@ -100,10 +100,6 @@ func (d *dialer) encrypt(ctx context.Context, plain net.Conn, addr string) (net.
 		return nil, d.security.explainTLS(addr, err)
 	}
 	return &encrypted{Conn: conn, addr: addr, security: &d.security}, nil
-}
-
-func permanent(err error) bool {
-	return errors.Is(err, ErrAuthentication) || errors.Is(err, ErrTrust) || errors.Is(err, ErrProtocol)
 }
 
 func loopback(a net.Addr) bool {
@@ -135,7 +131,7 @@ func (w *watched) look(p []byte, err error) error {
 	s := w.security
 	switch {
 	case w.read == 0 && len(p) > 1 && (p[0] == 21 || p[0] == 22) && p[1] == 3:
-		return fmt.Errorf("read from broker %s: %w: the port speaks TLS; set %s to true", w.addr, ErrProtocol, s.setting("tls"))
+		return refuse(ErrProtocol, err, "read from broker "+w.addr, "the port speaks TLS; set %s to true", s.setting("tls"))
 	case errors.Is(err, io.EOF) && s.SASL == "":
 		return fmt.Errorf("read from broker %s: %w: it hung up at once; it may ask for a login (%s) or TLS (%s)",
 			w.addr, io.ErrUnexpectedEOF, s.setting("sasl"), s.setting("tls"))
@@ -154,8 +150,7 @@ type encrypted struct {
 // Read implements net.Conn.
 func (e *encrypted) Read(p []byte) (int, error) {
 	n, err := e.Conn.Read(p)
-	var alert tls.AlertError
-	if err != nil && errors.As(err, &alert) {
+	if remoteAlert(err) {
 		err = e.security.explainTLS(e.addr, err)
 	}
 	return n, err
