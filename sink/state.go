@@ -69,7 +69,17 @@ func encodeState(s state) ([]byte, error) {
 	if err := enc.Encode(s); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", stateFile, err)
 	}
-	return bytes.Replace(b.Bytes(), []byte(zeroSum), []byte(hexSum(b.Bytes())), 1), nil
+	return seal(b.Bytes()), nil
+}
+
+// seal puts the SHA-256 of text, in which the sum's own place holds zeros, into that place.
+func seal(text []byte) []byte {
+	return bytes.Replace(text, []byte(zeroSum), []byte(hexSum(text)), 1)
+}
+
+// sealed says whether sum, as data holds it, is what seal put there.
+func sealed(data []byte, sum string) bool {
+	return len(sum) == len(zeroSum) && hexSum(bytes.Replace(data, []byte(sum), []byte(zeroSum), 1)) == sum
 }
 
 // present turns nil into an empty map: the two mean the same and must give the same bytes.
@@ -89,7 +99,7 @@ func parseState(data []byte) (state, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return state{}, fmt.Errorf("%w: %w", ErrTorn, err)
 	}
-	if len(head.Sum) != len(zeroSum) || hexSum(bytes.Replace(data, []byte(head.Sum), []byte(zeroSum), 1)) != head.Sum {
+	if !sealed(data, head.Sum) {
 		return state{}, fmt.Errorf("%w: the sum in state_sha256 is not that of the file", ErrTorn)
 	}
 	if head.FormatVersion > formatVersion {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"mocostream/internal/failpoint"
 	"mocostream/train"
 )
 
@@ -19,6 +20,9 @@ type Options struct {
 	KeepEvery int64
 	// Warn is told of what was passed over or could not be removed, in a sentence; it may be nil.
 	Warn func(string)
+	// Point is called before and after each file, the rename and state.json, with the names of package failpoint, so that
+	// a test can end the process there; nil is nobody.
+	Point func(name string)
 }
 
 // Store keeps checkpoints as step folders in a run folder, which it holds locked against other processes until Close.
@@ -41,12 +45,31 @@ func OpenStore(dir string, o Options) (*Store, error) {
 	return openStore(dir, o, osFiles{})
 }
 
+// AwaitStore is OpenStore for one that stands by: while another process has the folder it waits, until ctx is done. The
+// kernel frees the lock when that process ends, however it ends; one that is merely stopped keeps it.
+func AwaitStore(ctx context.Context, dir string, o Options) (*Store, error) {
+	told := func() {}
+	if o.Warn != nil {
+		told = func() {
+			o.Warn(fmt.Sprintf("standing by: another process writes to %s; this one takes over when it ends", dir))
+		}
+	}
+	return newStore(dir, o, osFiles{}, func() (*os.File, error) { return awaitLock(ctx, dir, told) })
+}
+
 func openStore(dir string, o Options, fs files) (*Store, error) {
+	return newStore(dir, o, fs, func() (*os.File, error) { return lockFolder(dir) })
+}
+
+func newStore(dir string, o Options, fs files, take func() (*os.File, error)) (*Store, error) {
 	if o.Keep < 0 || o.KeepEvery < 0 {
 		return nil, fmt.Errorf("open run folder %s: keep %d and keep every %d must not be negative", dir, o.Keep, o.KeepEvery)
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
+	}
+	if o.Point == nil {
+		o.Point = func(string) {}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open run folder: %w", err)
@@ -54,7 +77,7 @@ func openStore(dir string, o Options, fs files) (*Store, error) {
 	if err := fs.SyncDir(filepath.Dir(filepath.Clean(dir))); err != nil {
 		return nil, fmt.Errorf("open run folder: %w", err)
 	}
-	lock, err := lockFolder(dir)
+	lock, err := take()
 	if err != nil {
 		return nil, err
 	}
@@ -89,15 +112,18 @@ func (s *Store) save(ctx context.Context, name string, c *train.Checkpoint) erro
 	if err != nil {
 		return err
 	}
-	if err = s.write(ctx, tmp, c); err == nil {
+	w := folderWriter{s.fs, s.o.Point}
+	if _, err = w.write(ctx, tmp, c); err == nil {
 		_, err = verify(tmp)
 	}
 	if err == nil {
+		s.o.Point(failpoint.CheckpointRenameBefore)
 		err = s.publish(tmp, filepath.Join(s.dir, name))
 	}
 	if err != nil {
 		return errors.Join(err, s.fs.RemoveAll(tmp)) // a full disk gets its space back
 	}
+	s.o.Point(failpoint.CheckpointRenameAfter)
 	return nil
 }
 

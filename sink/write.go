@@ -13,14 +13,21 @@ import (
 	"path/filepath"
 	"slices"
 
+	"mocostream/internal/failpoint"
 	"mocostream/internal/safetensors"
 	"mocostream/train"
 )
 
-// write makes the folder tmp durable with all that c holds.
-func (s *Store) write(ctx context.Context, tmp string, c *train.Checkpoint) error {
-	if err := s.fs.Mkdir(tmp); err != nil {
-		return err
+// folderWriter writes the files of a checkpoint. point is told before and after each, by the names of package failpoint.
+type folderWriter struct {
+	fs    files
+	point func(name string)
+}
+
+// write makes the folder tmp durable with all that c holds, and returns the sums of its files, state.json's too.
+func (w folderWriter) write(ctx context.Context, tmp string, c *train.Checkpoint) (map[string]fileSum, error) {
+	if err := w.fs.Mkdir(tmp); err != nil {
+		return nil, err
 	}
 	st := state{
 		Step: c.Step, Samples: c.Samples, Token: c.Token, Seed: c.Seed, Encoder: c.Encoder,
@@ -30,44 +37,64 @@ func (s *Store) write(ctx context.Context, tmp string, c *train.Checkpoint) erro
 		name    string
 		tensors []safetensors.Tensor
 	}{{modelFile, c.Model}, {optimizerFile, c.Optimizer}} {
-		sum, err := s.writeFile(ctx, filepath.Join(tmp, part.name), func(w io.Writer) error {
+		sum, err := w.data(ctx, filepath.Join(tmp, part.name), func(w io.Writer) error {
 			return safetensors.Write(w, part.tensors, map[string]string{"format": "pt"})
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		st.Files[part.name] = sum
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
-		sum, err := s.writeFile(ctx, filepath.Join(tmp, name), func(w io.Writer) error {
+		sum, err := w.data(ctx, filepath.Join(tmp, name), func(w io.Writer) error {
 			_, err := c.Files[name].WriteTo(w)
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		st.Files[name] = sum
 	}
-	text, err := encodeState(st)
+	sum, err := w.state(ctx, filepath.Join(tmp, stateFile), st)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = s.writeFile(ctx, filepath.Join(tmp, stateFile), func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.fs.SyncDir(tmp)
+	sums := maps.Clone(st.Files)
+	sums[stateFile] = sum
+	return sums, w.fs.SyncDir(tmp)
 }
 
-// writeFile creates path with what write gives, synced, and returns the sum of those bytes.
-func (s *Store) writeFile(ctx context.Context, path string, write func(io.Writer) error) (fileSum, error) {
+func (w folderWriter) data(ctx context.Context, path string, write func(io.Writer) error) (fileSum, error) {
+	w.point(failpoint.CheckpointFileBefore)
+	sum, err := w.file(ctx, path, write)
+	if err == nil {
+		w.point(failpoint.CheckpointFileAfter)
+	}
+	return sum, err
+}
+
+func (w folderWriter) state(ctx context.Context, path string, st state) (fileSum, error) {
+	text, err := encodeState(st)
+	if err != nil {
+		return fileSum{}, err
+	}
+	w.point(failpoint.CheckpointManifestBefore)
+	sum, err := w.file(ctx, path, func(out io.Writer) error {
+		_, err := out.Write(text)
+		return err
+	})
+	if err == nil {
+		w.point(failpoint.CheckpointManifestAfter)
+	}
+	return sum, err
+}
+
+// file creates path with what write gives, synced, and returns the sum of those bytes.
+func (w folderWriter) file(ctx context.Context, path string, write func(io.Writer) error) (fileSum, error) {
 	if err := ctx.Err(); err != nil {
 		return fileSum{}, err
 	}
-	f, err := s.fs.Create(path)
+	f, err := w.fs.Create(path)
 	if err != nil {
 		return fileSum{}, err
 	}
