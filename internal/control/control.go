@@ -28,9 +28,13 @@ type Options struct {
 	// Token is what a client must send as "Authorization: Bearer TOKEN" for /metrics and /status. Probes need none: they
 	// reveal one word. "": none.
 	Token string
-	// Socket is the path of the Unix socket, "" for none. Its folder is made if it is not there (0700) and must belong to
-	// this user alone. What an earlier process left at the path is removed: whoever opens a Server holds the run's lock.
+	// Socket is the path of the Unix socket, "" for none. It is made 0600, in a folder of this user's (made 0700 if it is not
+	// there). The socket of a process that has ended is replaced, never one that somebody listens at: the file SOCKET.lock
+	// beside it stays locked.
 	Socket string
+	// Owned is closed when this process has the run's lock: the socket is opened only then, again and again until it can be,
+	// since a standby takes no orders and who held the lock before may still be on its way out. nil: Open opens it.
+	Owned <-chan struct{}
 
 	State *State
 	// StallTimeout is how long nothing may be finished while data waits. It should be longer than a step, a probe or a
@@ -59,7 +63,7 @@ type Server struct {
 	options Options
 	health  health
 	http    net.Listener // nil: none
-	socket  *socket      // nil: none
+	socket  *socket      // nil: none, or not yet
 }
 
 // Open listens. The caller calls Run, or Close if it never comes to that.
@@ -77,7 +81,7 @@ func Open(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	if o.Socket != "" {
+	if o.Socket != "" && o.Owned == nil {
 		if s.socket, err = listenSocket(o.Socket); err != nil {
 			s.Close()
 			return nil, err
@@ -97,7 +101,7 @@ func (s *Server) Address() string {
 // Close gives the listeners back. It is for a Server that is never Run, and a no-op after Run.
 func (s *Server) Close() {
 	if s.http != nil {
-		_ = s.http.Close() // nothing was accepted
+		_ = s.http.Close() // the server may have closed it
 	}
 	if s.socket != nil {
 		s.socket.Close()
@@ -112,11 +116,47 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.http != nil {
 		group.Go(func() error { return serve(ctx, s.httpServer(), s.http) })
 	}
-	if s.socket != nil {
-		group.Go(func() error { return serve(ctx, s.socketServer(), s.socket.Listener) })
-	}
+	group.Go(func() error { return s.takeOrders(ctx) })
 	group.Go(func() error { s.notifier().run(ctx); return nil })
 	return group.Wait()
+}
+
+// takeOrders serves the socket, if there is to be one, once this process owns the run.
+func (s *Server) takeOrders(ctx context.Context) error {
+	if s.socket == nil {
+		if s.options.Socket == "" || !s.openSocket(ctx) {
+			return nil
+		}
+	}
+	return serve(ctx, s.socketServer(), s.socket.Listener)
+}
+
+// retryTime is between two tries to open the socket.
+const retryTime = time.Second
+
+// openSocket opens the socket once this process owns the run; false if ctx ends first.
+func (s *Server) openSocket(ctx context.Context) bool {
+	select {
+	case <-s.options.Owned:
+	case <-ctx.Done():
+		return false
+	}
+	retry := time.NewTicker(retryTime)
+	defer retry.Stop()
+	for try := 0; ; try++ {
+		var err error
+		if s.socket, err = listenSocket(s.options.Socket); err == nil {
+			return true
+		}
+		if try == 0 {
+			s.options.Warn(err.Error() + "; trying again")
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // graceTime is what answers under way get to finish.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -195,7 +196,7 @@ func TestOrders(t *testing.T) {
 	if err := errors.Join(err, json.Unmarshal(text, &st)); err != nil || st.State != Starting {
 		t.Errorf("%s, %v", text, err)
 	}
-	for _, p := range []string{path, filepath.Dir(path)} {
+	for _, p := range []string{path, path + ".lock", filepath.Dir(path)} {
 		info, err := os.Stat(p)
 		if err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v, %v; want it closed to others", p, info.Mode(), err)
@@ -266,7 +267,7 @@ func leave(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Listener.Close(); err != nil {
+	if err := errors.Join(s.Listener.Close(), s.lock.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -283,12 +284,48 @@ func TestSocketOfAKilledDaemon(t *testing.T) {
 	}
 }
 
+// A standby leaves the socket to who holds the run, and takes it over with the run, however long the other takes to go.
+func TestSocketOfAStandby(t *testing.T) {
+	path := socketPath(t)
+	first, err := listenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned, warned := make(chan struct{}), make(chan string, 10)
+	run(t, Options{Socket: path, Owned: owned, Warn: func(text string) { warned <- text }})
+	close(owned)
+	if text := <-warned; !strings.Contains(text, "another daemon") {
+		t.Error(text)
+	}
+	first.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		_, err := NewClient(path).Status(t.Context())
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrNoDaemon) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// One that never owns the run ends without it.
+func TestStandbyThatIsNeverNeeded(t *testing.T) {
+	path := socketPath(t)
+	run(t, Options{Socket: path, Owned: make(chan struct{})})
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func TestSocketInAWrongPlace(t *testing.T) {
 	open := filepath.Join(t.TempDir(), "open")
 	if err := os.Mkdir(open, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(open, 0o755); err != nil {
+	if err := os.Chmod(open, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
@@ -299,17 +336,39 @@ func TestSocketInAWrongPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		filepath.Join(open, "s"): "open to other users",
-		filepath.Join(file, "s"): "file is no folder",
+		filepath.Join(open, "s"): "everybody may write",
+		filepath.Join(file, "s"): "not a directory",
 		file:                     "is no socket",
-		filepath.Join(filepath.Dir(file), strings.Repeat("s", 200)): "too long",
 	} {
 		if _, err := Open(Options{State: NewState(), Socket: path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
+	long := filepath.Join(t.TempDir(), strings.Repeat("s", 200))
+	if _, err := NewClient(long).Status(t.Context()); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Error(err)
+	}
 	if text, err := os.ReadFile(file); string(text) != "precious" {
 		t.Errorf("the file holds %q, %v", text, err)
+	}
+}
+
+// The run folder itself will do, which others may read, whatever the umask.
+func TestSocketInARunFolder(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "run", "control.sock")
+	if err := os.Mkdir(filepath.Dir(path), 0o775); err != nil {
+		t.Fatal(err)
+	}
+	run(t, Options{Socket: path})
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v; want the socket and its lock", entries, err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", e.Name(), info.Mode(), err)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func ready(s Snapshot) (word string, ok bool) {
 	switch {
 	case s.Stalled:
 		return Stalled, false
-	case s.State == Starting || s.State == Stopping:
+	case s.State == Starting || s.State == Standby || s.State == Stopping:
 		return s.State, false
 	case s.Problem != "":
 		return Trouble, false

@@ -14,53 +14,55 @@ import (
 	"syscall"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 )
 
 // socket is a listener on a Unix socket that it removes when closed.
 type socket struct {
 	net.Listener
 	path   string
+	lock   *os.File // held while it listens, so that nobody takes the path for one left behind
 	remove sync.Once
 }
 
 // Close may be called again.
 func (s *socket) Close() {
-	_ = s.Listener.Close()                        // the server may have closed it
-	s.remove.Do(func() { _ = os.Remove(s.path) }) // one left behind is removed by the next run
+	_ = s.Listener.Close() // the server may have closed it
+	s.remove.Do(func() {
+		_ = os.Remove(s.path) // one left behind is replaced by the next run
+		_ = s.lock.Close()    // nothing was written
+	})
 }
 
-// listenSocket listens at path, in a folder that is this user's alone.
-func listenSocket(path string) (*socket, error) {
+// listenSocket listens at path, in a folder in which others cannot put something else there.
+func listenSocket(path string) (s *socket, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open control socket: %w", err)
+		}
+	}()
 	if err := ownFolder(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
+		return nil, err
 	}
-	if err := removeStale(path); err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	at, release, err := socketName(path)
+	lock, err := lockSocket(path)
 	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
+		return nil, err
 	}
-	defer release()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at, Net: "unix"})
+	if err := replaceable(path); err != nil {
+		_ = lock.Close() // nothing was written
+		return nil, err
+	}
+	l, err := bind(path)
 	if err != nil {
-		return nil, fmt.Errorf("open control socket %s: %w", path, err)
+		_ = lock.Close() // nothing was written
+		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // it would unlink the name that socketName made up
-	s := &socket{Listener: netutil.LimitListener(l, maxConnections), path: path}
-	if err := os.Chmod(path, 0o600); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	return s, nil
+	return &socket{Listener: netutil.LimitListener(l, maxConnections), path: path, lock: lock}, nil
 }
 
-// ownFolder makes dir or checks that nobody but this user can reach into it.
+// ownFolder makes dir, or checks that it is this user's (or the system's) and not open to everybody's files.
 func ownFolder(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	info, err := os.Stat(dir)
@@ -69,18 +71,34 @@ func ownFolder(dir string) error {
 	}
 	owner, known := info.Sys().(*syscall.Stat_t)
 	switch {
-	case !info.IsDir():
-		return fmt.Errorf("%s is no folder", dir)
-	case known && int(owner.Uid) != os.Geteuid():
+	case known && owner.Uid != 0 && int(owner.Uid) != os.Geteuid():
 		return fmt.Errorf("folder %s belongs to another user; choose another place for the socket", dir)
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("folder %s is open to other users (%v); chmod 700 it, or choose another place for the socket", dir, info.Mode().Perm())
+	case info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
+		return fmt.Errorf("everybody may write to folder %s; chmod o-w it, or choose another place for the socket", dir)
 	}
 	return nil
 }
 
-// removeStale removes the socket of a process that has ended, and nothing else.
-func removeStale(path string) error {
+// lockSocket takes path for this process. The kernel gives the lock back when the file is closed or the process ends,
+// however it ends. The file stays: to remove it would let two processes lock two files of one name.
+func lockSocket(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	_ = f.Close() // nothing was written
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another daemon listens at %s; stop it, or choose another place for the socket", path)
+	}
+	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// replaceable checks that there is nothing at path but the socket of a process that has ended.
+func replaceable(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -90,16 +108,36 @@ func removeStale(path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s is no socket; choose another place for the socket, or remove it", path)
 	}
-	at, release, err := socketName(path)
+	return nil
+}
+
+// bind listens on a socket that is closed to others before it gets its name, whatever the umask.
+func bind(path string) (*net.UnixListener, error) {
+	private, err := os.MkdirTemp(filepath.Dir(path), ".control-")
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(private) }() // empty, and in nobody's way
+	inside := filepath.Join(private, "s")
+	at, release, err := socketName(inside)
+	if err != nil {
+		return nil, err
 	}
 	defer release()
-	if c, err := net.Dial("unix", at); err == nil {
-		_ = c.Close() // nothing was said
-		return fmt.Errorf("another daemon listens at %s; stop it, or choose another place for the socket", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at, Net: "unix"})
+	if err != nil {
+		return nil, err
 	}
-	return os.Remove(path)
+	l.SetUnlinkOnClose(false) // the name it knows is not the one it gets
+	err = os.Chmod(inside, 0o600)
+	if err == nil {
+		err = os.Rename(inside, path)
+	}
+	if err != nil {
+		_ = l.Close() // nothing was accepted
+		return nil, err
+	}
+	return l, nil
 }
 
 // maxSocketName is what the kernel takes, less one byte: 108 on Linux, 104 on others.

@@ -16,10 +16,11 @@ type State struct {
 
 // facts are what the loop told; zero times stand for no.
 type facts struct {
-	created, ready, waiting, paused, stopping time.Time
-	step                                      int64
-	stepped                                   time.Time
-	problem                                   string
+	created, standby, ready, waiting, paused, stopping time.Time
+
+	step    int64
+	stepped time.Time
+	problem string
 }
 
 // NewState is the state of a daemon that is starting.
@@ -30,9 +31,14 @@ func NewState() *State {
 	return s
 }
 
+// Standby says that this process waits for the run's lock, which another one holds, or has got it.
+func (s *State) Standby(standby bool) {
+	s.set(func(f *facts, now time.Time) { since(&f.standby, standby, now) })
+}
+
 // Ready says that everything is open and compiled and that training begins; a stall is counted from here.
 func (s *State) Ready() {
-	s.set(func(f *facts, now time.Time) { setOnce(&f.ready, now) })
+	s.set(func(f *facts, now time.Time) { since(&f.ready, true, now) })
 }
 
 // Step says that a step was finished, the step-th of the run.
@@ -59,18 +65,12 @@ func (s *State) Resumed() {
 
 // Paused says that training was paused, or goes on.
 func (s *State) Paused(paused bool) {
-	s.set(func(f *facts, now time.Time) {
-		if !paused {
-			f.paused = time.Time{}
-			return
-		}
-		setOnce(&f.paused, now)
-	})
+	s.set(func(f *facts, now time.Time) { since(&f.paused, paused, now) })
 }
 
 // Stopping says that the run is ending.
 func (s *State) Stopping() {
-	s.set(func(f *facts, now time.Time) { setOnce(&f.stopping, now) })
+	s.set(func(f *facts, now time.Time) { since(&f.stopping, true, now) })
 }
 
 // Problem says what keeps the source or the backend from working while the daemon tries again (credentials that have
@@ -79,8 +79,12 @@ func (s *State) Problem(text string) {
 	s.set(func(f *facts, _ time.Time) { f.problem = text })
 }
 
-func setOnce(t *time.Time, now time.Time) {
-	if t.IsZero() {
+// since keeps in t since when something is so.
+func since(t *time.Time, is bool, now time.Time) {
+	switch {
+	case !is:
+		*t = time.Time{}
+	case t.IsZero():
 		*t = now
 	}
 }
@@ -99,6 +103,7 @@ func (s *State) set(change func(f *facts, now time.Time)) {
 // Words for what a daemon is doing, in Snapshot and in the answers to probes.
 const (
 	Starting = "starting"
+	Standby  = "standby" // for another process to end
 	Training = "training"
 	Waiting  = "waiting" // for data
 	Paused   = "paused"
@@ -109,7 +114,7 @@ const (
 
 // Snapshot is a State as of one moment.
 type Snapshot struct {
-	State    string    `json:"state"` // starting, training, waiting, paused or stopping
+	State    string    `json:"state"` // starting, standby, training, waiting, paused or stopping
 	Since    time.Time `json:"since"` // that it is in this state
 	Started  time.Time `json:"started"`
 	Step     int64     `json:"step"`                 // the last one that this process finished; 0: none yet
@@ -131,6 +136,8 @@ func (s *State) Snapshot() Snapshot {
 	switch {
 	case !f.stopping.IsZero():
 		shot.State, shot.Since = Stopping, f.stopping
+	case !f.standby.IsZero():
+		shot.State, shot.Since = Standby, f.standby
 	case f.ready.IsZero():
 		shot.State, shot.Since = Starting, f.created
 	case !f.paused.IsZero():

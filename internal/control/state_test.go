@@ -35,6 +35,10 @@ func TestHealth(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		expect("starting -starting") // however long it takes: whoever started it has a limit of its own
+		s.Standby(true)
+		expect("standby -standby")
+		s.Standby(false)
+		expect("starting -starting")
 		s.Ready()
 		expect("training training")
 		time.Sleep(59 * time.Second)
