@@ -1,0 +1,243 @@
+package sink
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+
+	"mocostream/augment"
+	"mocostream/ingest"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+)
+
+// ledgerHead is how the file begins. Entries follow: length of the body (u32), its CRC-32C (u32), the body, which is a
+// kind and then integers as varints. Each entry stands for itself, so that the file can be cut after any.
+const ledgerHead = "mocostream ledger 1\n"
+
+// Kinds of entries.
+const (
+	ledgerOpened   = 1 // a process begins or goes on: Progress, JSON
+	ledgerTaken    = 2 // a batch is about to be trained on: sources, samples, dead letters
+	ledgerFinished = 3 // it was: step
+	ledgerPassed   = 4 // offsets that will never be samples: sources, spans
+)
+
+// maxLedgerEntry bounds an entry in bytes; a longer one is damage. A batch of 100,000 samples needs less.
+const maxLedgerEntry = 16 << 20
+
+// ErrLedger is wrapped by errors about a ledger that is damaged or contradicts itself.
+var ErrLedger = errors.New("the ledger is damaged")
+
+func castagnoli(body []byte) uint32 { return crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) }
+
+// frame puts length and sum before a body.
+func frame(body []byte) []byte {
+	entry := binary.LittleEndian.AppendUint32(make([]byte, 0, len(body)+8), uint32(len(body)))
+	entry = binary.LittleEndian.AppendUint32(entry, castagnoli(body))
+	return append(entry, body...)
+}
+
+func openedEntry(p ingest.Progress) ([]byte, error) {
+	text, err := json.Marshal(p)
+	return frame(append([]byte{ledgerOpened}, text...)), err
+}
+
+func finishedEntry(step int64) []byte {
+	return frame(binary.AppendVarint([]byte{ledgerFinished}, step))
+}
+
+// takenEntry is the samples of a batch, from its own columns, and its dead letters.
+func takenEntry(b *augment.Batch) ([]byte, error) {
+	samples, err := identities(b.Record)
+	if err != nil {
+		return nil, err
+	}
+	var dead []ingest.ID
+	for _, d := range b.Dead {
+		dead = append(dead, d.ID)
+	}
+	sources := sourceTable{}
+	for _, id := range append(samples, dead...) {
+		sources.add(id.Source)
+	}
+	body := sources.append([]byte{ledgerTaken})
+	body = appendIDs(body, sources, samples)
+	body = appendIDs(body, sources, dead)
+	return frame(body), nil
+}
+
+// identities reads the four columns that name the samples of a batch.
+func identities(rec arrow.Record) ([]ingest.ID, error) {
+	sources, ok1 := rec.Column(augment.ColSource).(*array.String)
+	partitions, ok2 := rec.Column(augment.ColPartition).(*array.Int32)
+	offsets, ok3 := rec.Column(augment.ColOffset).(*array.Int64)
+	items, ok4 := rec.Column(augment.ColItem).(*array.Int32)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return nil, fmt.Errorf("a batch does not have the columns of its schema: %v", rec.Schema())
+	}
+	ids := make([]ingest.ID, rec.NumRows(), rec.NumRows()+1)
+	for i := range ids {
+		ids[i] = ingest.ID{Source: sources.Value(i), Partition: partitions.Value(i), Offset: offsets.Value(i), Item: items.Value(i)}
+	}
+	return ids, nil
+}
+
+func passedEntry(spans []ingest.Span) []byte {
+	sources := sourceTable{}
+	for _, s := range spans {
+		sources.add(s.Source)
+	}
+	body := sources.append([]byte{ledgerPassed})
+	body = binary.AppendUvarint(body, uint64(len(spans)))
+	for _, s := range spans {
+		body = binary.AppendUvarint(body, uint64(sources.index(s.Source)))
+		body = binary.AppendVarint(body, int64(s.Partition))
+		body = binary.AppendVarint(body, s.Start)
+		body = binary.AppendVarint(body, s.End)
+	}
+	return frame(body)
+}
+
+// sourceTable numbers the few sources of an entry.
+type sourceTable struct{ names []string }
+
+func (t *sourceTable) index(name string) int {
+	for i := range t.names {
+		if t.names[i] == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (t *sourceTable) add(name string) {
+	if t.index(name) < 0 {
+		t.names = append(t.names, name)
+	}
+}
+
+func (t *sourceTable) append(body []byte) []byte {
+	body = binary.AppendUvarint(body, uint64(len(t.names)))
+	for _, name := range t.names {
+		body = append(binary.AppendUvarint(body, uint64(len(name))), name...)
+	}
+	return body
+}
+
+// appendIDs writes each sample as the difference from the one before: a stream's offsets follow each other.
+func appendIDs(body []byte, sources sourceTable, ids []ingest.ID) []byte {
+	body = binary.AppendUvarint(body, uint64(len(ids)))
+	var last ingest.ID
+	for _, id := range ids {
+		body = binary.AppendUvarint(body, uint64(sources.index(id.Source)))
+		body = binary.AppendVarint(body, int64(id.Partition)-int64(last.Partition))
+		body = binary.AppendVarint(body, id.Offset-last.Offset)
+		body = binary.AppendVarint(body, int64(id.Item))
+		last = id
+	}
+	return body
+}
+
+// ledgerEntry is one entry as it was read; the fields of its kind are set.
+type ledgerEntry struct {
+	kind          byte
+	progress      ingest.Progress
+	samples, dead []ingest.ID
+	step          int64
+	spans         []ingest.Span
+}
+
+func checkLedgerHead(r io.ReaderAt) error {
+	head := make([]byte, len(ledgerHead))
+	if n, err := r.ReadAt(head, 0); string(head) != ledgerHead {
+		if n == len(head) || errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: it does not begin as a ledger does; delete it to begin a new one", ErrLedger)
+		}
+		return err
+	}
+	return nil
+}
+
+// ledgerEntries yields the entries of the first n bytes of a ledger. It ends after the first error, which wraps ErrLedger
+// where the bytes are not what was written.
+func ledgerEntries(file io.ReaderAt, n int64) iter.Seq2[ledgerEntry, error] {
+	return func(yield func(ledgerEntry, error) bool) {
+		if err := checkLedgerHead(file); err != nil {
+			yield(ledgerEntry{}, err)
+			return
+		}
+		at := int64(len(ledgerHead))
+		r := bufio.NewReaderSize(io.NewSectionReader(file, at, n-at), 1<<16)
+		for at < n {
+			e, bytes, err := readLedgerEntry(r)
+			if err != nil {
+				yield(e, fmt.Errorf("entry at byte %d: %w", at, err))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+			at += bytes
+		}
+	}
+}
+
+func readLedgerEntry(r io.Reader) (e ledgerEntry, bytes int64, err error) {
+	var head [8]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return e, 0, cutShort(err)
+	}
+	length := binary.LittleEndian.Uint32(head[:])
+	if length < 1 || length > maxLedgerEntry {
+		return e, 0, fmt.Errorf("%w: it claims %d bytes", ErrLedger, length)
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return e, 0, cutShort(err)
+	}
+	if castagnoli(body) != binary.LittleEndian.Uint32(head[4:]) {
+		return e, 0, fmt.Errorf("%w: its sum is not that of its bytes", ErrLedger)
+	}
+	e, err = parseLedgerEntry(body)
+	return e, int64(len(head)) + int64(length), err
+}
+
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it is cut short", ErrLedger)
+	}
+	return err
+}
+
+func parseLedgerEntry(body []byte) (ledgerEntry, error) {
+	e := ledgerEntry{kind: body[0]}
+	r := varints{data: body[1:]}
+	switch e.kind {
+	case ledgerOpened:
+		if err := json.Unmarshal(r.data, &e.progress); err != nil {
+			return e, fmt.Errorf("%w: %w", ErrLedger, err)
+		}
+		return e, nil
+	case ledgerTaken:
+		sources := r.sources()
+		e.samples = r.ids(sources)
+		e.dead = r.ids(sources)
+	case ledgerFinished:
+		e.step = r.signed()
+	case ledgerPassed:
+		e.spans = r.spans(r.sources())
+	default:
+		return e, fmt.Errorf("%w: unknown kind %d; a newer mocostream may have written it", ErrLedger, e.kind)
+	}
+	if r.bad || len(r.data) > 0 {
+		return e, fmt.Errorf("%w: an entry of kind %d does not hold what it should", ErrLedger, e.kind)
+	}
+	return e, nil
+}
