@@ -15,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Client reads and writes objects. All its methods may be called concurrently; it holds nothing that needs closing but
@@ -25,6 +26,8 @@ type Client struct {
 	creds *credentials
 	opts  Options
 	sums  bool // the server is asked to keep checksums of what is put
+
+	multipartAbove, leastPart int64 // the constants, smaller in tests
 
 	warned                              sync.Map // key of a warning -> struct{}
 	answered                            atomic.Bool
@@ -44,10 +47,12 @@ func Open(ctx context.Context, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load S3 configuration: %s", creds.redact(err.Error()))
 	}
+	cfg.Logger = logging.Nop{} // what matters comes as an error
 	if err := creds.start(ctx, cfg); err != nil {
 		return nil, err
 	}
 	c := &Client{creds: creds, opts: opts, sums: sums, http: newHTTPClient()}
+	c.multipartAbove, c.leastPart = multipartAbove, leastPart
 	c.s3 = s3.NewFromConfig(cfg, c.configure)
 	if base := c.s3.Options().BaseEndpoint; base != nil { // also from the environment or a profile
 		if err := checkEndpoint(*base, opts.AllowHTTP); err != nil {

@@ -117,8 +117,8 @@ func classify(err error, status int, code string) (verdict, error) {
 // byStatus judges answers without a code that is known, and failures without an answer.
 func byStatus(err error, status int) (verdict, error) {
 	switch {
-	case status == http.StatusTooManyRequests:
-		return throttled, nil
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		return throttled, nil // answers to HEAD say no more
 	case status == http.StatusRequestTimeout, status >= 500 && status != http.StatusNotImplemented:
 		return transient, nil
 	case status == http.StatusNotFound:

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	leastPart = 16 << 20 // bytes
-	mostParts = 10000    // S3's limit
-	uploads   = 4        // parts at a time
+	multipartAbove = 64 << 20 // bytes; an object that is larger goes in parts
+	leastPart      = 16 << 20 // bytes
+	mostParts      = 10000    // S3's limit
+	uploads        = 4        // parts at a time
 )
 
 // inParts sends the body in parts, each tried again by itself. The condition is checked when the parts become an object.
@@ -54,7 +55,7 @@ func (p *put) create(ctx context.Context) (string, error) {
 }
 
 func (p *put) sendParts(ctx context.Context, id string) ([]types.CompletedPart, error) {
-	partSize := max(leastPart, (p.size+mostParts-1)/mostParts)
+	partSize := max(p.c.leastPart, (p.size+mostParts-1)/mostParts)
 	parts := make([]types.CompletedPart, (p.size+partSize-1)/partSize)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(uploads)

@@ -15,9 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// multipartAbove is the size, in bytes, above which an object is sent in parts.
-const multipartAbove = 64 << 20
-
 // markName is user metadata with a random value for each conditional or multipart Put: by it a Put whose answer was
 // lost knows its own object again.
 const markName = "mocostream-put"
@@ -34,10 +31,10 @@ func (c *Client) Put(ctx context.Context, bucket, key string, body io.ReadSeeker
 		return Object{}, fmt.Errorf("write %s: measure body: %w", URL(bucket, key), err)
 	}
 	p := &put{c: c, what: call{verb: "write", bucket: bucket, key: key}, size: size, opts: opts, body: readerAtOf(body)}
-	if opts.IfNoneMatch || opts.IfMatch != "" || size > multipartAbove {
+	if opts.IfNoneMatch || opts.IfMatch != "" || size > c.multipartAbove {
 		p.mark = rand.Text()
 	}
-	if size > multipartAbove {
+	if size > c.multipartAbove {
 		return p.inParts(ctx)
 	}
 	return p.inOne(ctx)

@@ -39,15 +39,19 @@ func (c *Client) head(ctx context.Context, what call, o Object) (*s3.HeadObjectO
 	return out, err
 }
 
+// explain returns the error of a GET instead of the silent one. Where there is none (credentials were renewed in between)
+// the refusal holds no longer.
 func (c *Client) explain(ctx context.Context, bucket, key string, silent error) error {
 	out, err := c.s3.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: aws.String(bucket), Key: aws.String(key), Range: aws.String("bytes=0-0"),
 	})
-	if err != nil {
+	if err == nil {
+		out.Body.Close()
+	}
+	if status, _ := httpStatus(err); err != nil && status != http.StatusRequestedRangeNotSatisfiable { // of an empty object
 		return err
 	}
-	out.Body.Close()
-	return silent
+	return &broken{"a HEAD was refused that a GET was not: " + root(silent).Error()}
 }
 
 // askChecksums has the server tell the checksum that it keeps, without the SDK's own verification: verifier does that.

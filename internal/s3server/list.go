@@ -84,7 +84,7 @@ func (l *listResult) fill(b *bucket, after string) {
 			continue
 		}
 		if l.KeyCount == l.MaxKeys {
-			l.IsTruncated, l.NextContinuationToken = true, url.QueryEscape(last)
+			l.IsTruncated, l.NextContinuationToken = l.MaxKeys > 0, url.QueryEscape(last)
 			return
 		}
 		last = l.add(key, b.objects[key])
