@@ -253,8 +253,8 @@ func (r *reader) Close() error {
 	r.close.Do(func() {
 		close(r.closed)
 		r.cancel()
-		r.client.close()
 		r.loops.Wait()
+		r.client.close() // a request after it would open connections again
 		if r.merge != nil {
 			r.merge.close()
 		}
