@@ -45,6 +45,7 @@ type Decoder interface {
 // batchDecoder is a Decoder that gains from several records at once: it fetches what they point at at the same time.
 type batchDecoder interface {
 	Decoder
-	// AppendBatch is Append of each of records in turn, with rows and images beside them. After an error nothing was added.
+	// AppendBatch is Append of the first of records in turn, with rows beside them: as many as make about 8 MiB of images,
+	// and at least one. It returns the number of images of each that it took; after an error nothing was added.
 	AppendBatch(ctx context.Context, b *ingest.Builder, rows []ingest.Row, records []*record) (images []int32, err error)
 }
