@@ -152,7 +152,7 @@ func TestLedgerOverCrashes(t *testing.T) {
 	b.step(ids(1, 8, 9))
 	b.step(ids(0, 5, 6, 7))
 	got := b.check()
-	want := LedgerReport{FirstStep: 1, LastStep: 4, Samples: 10, Dead: 1, Processes: 2}
+	want := LedgerReport{FirstStep: 1, LastStep: 4, Samples: 10, Dead: 1}
 	equal(t, "report", got, want)
 	if !got.Exact() {
 		t.Error("not exact")
@@ -235,9 +235,6 @@ func (b *book) pass(spans ...ingest.Span) {
 	b.t.Helper()
 	r, err := b.ledger.Stream(&oneRecord{spans: spans}).Open(b.t.Context(), ingest.Progress{})
 	if err != nil {
-		b.t.Fatal(err)
-	}
-	if _, err := r.Next(b.t.Context()); !errors.Is(err, io.EOF) {
 		b.t.Fatal(err)
 	}
 	equal(b.t, "passed on", r.Passed(), spans)
@@ -425,9 +422,6 @@ func TestLedgerThatSomebodyChanged(t *testing.T) {
 		if _, err := CheckLedger(t.Context(), b.dir, b.durable, noManifest); !errors.Is(err, ErrLedger) {
 			t.Fatalf("cut at byte %d: error %v, want ErrLedger", n, err)
 		}
-		if l, err := OpenLedger(b.dir, b.durable); n > 0 && !errors.Is(err, ErrChanged) {
-			t.Fatalf("opened when cut at byte %d: %v, %v", n, l, err)
-		}
 	}
 	os.Remove(path)
 	if _, err := CheckLedger(t.Context(), b.dir, b.durable, noManifest); !errors.Is(err, fs.ErrNotExist) {
@@ -435,8 +429,52 @@ func TestLedgerThatSomebodyChanged(t *testing.T) {
 	}
 	b.start() // deleted: a new one is begun
 	b.step(ids(0, 4))
-	if got := b.check(); got.FirstStep != 3 || !got.Exact() {
+	if got := b.check(); got.FirstStep != 3 || !got.Exact() || b.ledger.Begun() == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Where checkpoints are in a bucket another machine may have gone on with the run: its ledger is elsewhere, and this
+// folder's is of a history that has ended.
+func TestLedgerOfAnotherMachine(t *testing.T) {
+	here, there := newBook(t), newBook(t)
+	here.step(ids(0, 0, 1))
+	here.checkpoint()
+	there.durable = here.durable
+	there.start()
+	there.step(ids(0, 2, 3))
+	there.checkpoint()
+	here.step(ids(0, 2, 3)) // did not survive
+	here.durable = there.durable
+	here.start()
+	if here.ledger.Begun() == "" || there.ledger.Begun() == "" {
+		t.Errorf("begun because %q there, %q here", there.ledger.Begun(), here.ledger.Begun())
+	}
+	here.step(ids(0, 4))
+	if got := here.check(); !got.Exact() || got.FirstStep != 3 || got.Samples != 1 {
+		t.Errorf("%+v", got)
+	}
+	old := readFile(t, filepath.Join(here.dir, LedgerFile+".other"))
+	if n := bytes.Count(old, []byte(topic)); n != 2 {
+		t.Errorf("the ledger set aside names the topic %d times, want 2", n)
+	}
+}
+
+// Two runs of the same history leave the same bytes, however often one was interrupted.
+func TestLedgerOfEqualHistories(t *testing.T) {
+	a, b := newBook(t), newBook(t)
+	for _, run := range []*book{a, b} {
+		run.pass(stretch(2, 4))
+		run.step(ids(0, 0, 1))
+		run.at.Token.Progress.AddRange(topic, 0, 2, 4)
+		run.checkpoint()
+	}
+	b.step(ids(0, 9))
+	b.start()
+	a.step(ids(0, 4))
+	b.step(ids(0, 4))
+	if !bytes.Equal(readFile(t, filepath.Join(a.dir, LedgerFile)), readFile(t, filepath.Join(b.dir, LedgerFile))) {
+		t.Error("the files differ")
 	}
 }
 
@@ -501,23 +539,24 @@ func TestLedgerIsSmall(t *testing.T) {
 }
 
 func FuzzLedger(f *testing.F) {
-	taken, err := takenEntry(batchOf(ids(3, 5, 6, 9), id(0, 4, 2)))
+	taken, err := takenBody(batchOf(ids(3, 5, 6, 9), id(0, 4, 2)))
 	if err != nil {
 		f.Fatal(err)
 	}
-	opened, err := openedEntry(ingest.Progress{Bounded: &ingest.Position{Source: strings.Repeat("a", manifestHashLen), Epoch: 1}})
+	began, err := beganBody(ingest.Progress{Bounded: &ingest.Position{Source: strings.Repeat("a", manifestHashLen), Epoch: 1}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, entry := range [][]byte{taken, opened, finishedEntry(-3), passedEntry([]ingest.Span{stretch(1, 5), stretch(7, 3)}), frame([]byte{9, 1})} {
-		f.Add(entry[8:])
+	for _, body := range [][]byte{taken, began, finishedBody(-3), passedBody([]ingest.Span{stretch(1, 5), stretch(7, 3)}), {9, 1}} {
+		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if len(body) == 0 {
 			return
 		}
 		// Framed rightly: what gets past the sum must not get further than an error.
-		data := append([]byte(ledgerHead), frame(body)...)
+		entry, _ := frame(0, body)
+		data := append([]byte(ledgerHead), entry...)
 		a := audit{manifest: noManifest, streams: map[partitionKey]*streamTally{}, passes: map[string]*passTally{}}
 		for entry, err := range ledgerEntries(bytes.NewReader(data), int64(len(data))) {
 			if err != nil {

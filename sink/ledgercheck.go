@@ -32,7 +32,6 @@ type LedgerReport struct {
 	Pending int64 `json:"pending"`
 	// Unrecorded counts the samples in a step that Progress does not say are consumed: a run that goes on would repeat them.
 	Unrecorded int64 `json:"unrecorded"`
-	Processes  int64 `json:"processes"` // that took part in the history
 	// Findings describes the first things that are wrong, for a person.
 	Findings []string `json:"findings,omitempty"`
 }
@@ -87,21 +86,25 @@ func checkLedger(ctx context.Context, path string, c *train.Checkpoint, manifest
 
 // lengthToCheck is what belongs to the checkpoint's history.
 func lengthToCheck(f *os.File, c *train.Checkpoint) (int64, error) {
-	info, err := f.Stat()
-	if err != nil || c == nil {
-		return info.Size(), err
+	if c == nil {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		return info.Size(), nil
 	}
-	length, err := ledgerLength(c)
+	end, err := endOfLedger(c)
 	if err != nil {
 		return 0, err
 	}
-	if length == 0 {
+	if end == (ledgerEnd{}) {
 		return 0, fmt.Errorf("%w: the checkpoint of step %d was made without a ledger; set sink.ledger: true", fs.ErrNotExist, c.Step)
 	}
-	if length > info.Size() {
-		return 0, fmt.Errorf("%w: the checkpoint of step %d refers to %d bytes, it has %d", ErrLedger, c.Step, length, info.Size())
+	why, err := end.wrong(f)
+	if err == nil && why != "" {
+		err = fmt.Errorf("%w: %s", ErrLedger, why)
 	}
-	return length, nil
+	return end.Bytes, err
 }
 
 type partitionKey struct {
@@ -127,8 +130,8 @@ type audit struct {
 
 func (a *audit) entry(e ledgerEntry) error {
 	switch e.kind {
-	case ledgerOpened:
-		a.opened(e.progress)
+	case ledgerBegan:
+		a.base = e.progress
 	case ledgerTaken:
 		if a.taken != nil {
 			return fmt.Errorf("%w: after step %d two batches were taken for one step", ErrLedger, a.LastStep)
@@ -143,19 +146,6 @@ func (a *audit) entry(e ledgerEntry) error {
 		return a.finished(e.step)
 	}
 	return nil
-}
-
-// opened begins the history, or says that a process ended after the checkpoint that had this progress. What that one had
-// passed over beyond it is reported again by the next, which may see it otherwise.
-func (a *audit) opened(p ingest.Progress) {
-	if a.Processes++; a.Processes == 1 {
-		a.base = p
-		return
-	}
-	a.taken = nil
-	for key, t := range a.streams {
-		t.passed = within(t.passed, p.Streams[key.source][key.partition])
-	}
 }
 
 func (a *audit) finished(step int64) error {

@@ -17,16 +17,17 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 )
 
-// ledgerHead is how the file begins. Entries follow: length of the body (u32), its CRC-32C (u32), the body, which is a
-// kind and then integers as varints. Each entry stands for itself, so that the file can be cut after any.
+// ledgerHead is how the file begins. Entries follow: length of the body (u32), the body, and a CRC-32C (u32) over the sum
+// before and the body, so that the last sum names the whole history. A body is a kind and then integers as varints; each
+// stands for itself, so that the file can be cut after any entry.
 const ledgerHead = "mocostream ledger 1\n"
 
 // Kinds of entries.
 const (
-	ledgerOpened   = 1 // a process begins or goes on: Progress, JSON
+	ledgerBegan    = 1 // the first entry: Progress before it, JSON
 	ledgerTaken    = 2 // a batch is about to be trained on: sources, samples, dead letters
 	ledgerFinished = 3 // it was: step
-	ledgerPassed   = 4 // offsets that will never be samples: sources, spans
+	ledgerPassed   = 4 // offsets that were never samples and are consumed: sources, spans
 )
 
 // maxLedgerEntry bounds an entry in bytes; a longer one is damage. A batch of 100,000 samples needs less.
@@ -35,26 +36,27 @@ const maxLedgerEntry = 16 << 20
 // ErrLedger is wrapped by errors about a ledger that is damaged or contradicts itself.
 var ErrLedger = errors.New("the ledger is damaged")
 
-func castagnoli(body []byte) uint32 { return crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) }
-
-// frame puts length and sum before a body.
-func frame(body []byte) []byte {
-	entry := binary.LittleEndian.AppendUint32(make([]byte, 0, len(body)+8), uint32(len(body)))
-	entry = binary.LittleEndian.AppendUint32(entry, castagnoli(body))
-	return append(entry, body...)
+// frame makes an entry of a body, after one with the sum before.
+func frame(before uint32, body []byte) (entry []byte, sum uint32) {
+	sum = ledgerSum(before, body)
+	entry = binary.LittleEndian.AppendUint32(make([]byte, 0, len(body)+8), uint32(len(body)))
+	entry = append(entry, body...)
+	return binary.LittleEndian.AppendUint32(entry, sum), sum
 }
 
-func openedEntry(p ingest.Progress) ([]byte, error) {
+func ledgerSum(before uint32, body []byte) uint32 {
+	return crc32.Update(before, crc32.MakeTable(crc32.Castagnoli), body)
+}
+
+func beganBody(p ingest.Progress) ([]byte, error) {
 	text, err := json.Marshal(p)
-	return frame(append([]byte{ledgerOpened}, text...)), err
+	return append([]byte{ledgerBegan}, text...), err
 }
 
-func finishedEntry(step int64) []byte {
-	return frame(binary.AppendVarint([]byte{ledgerFinished}, step))
-}
+func finishedBody(step int64) []byte { return binary.AppendVarint([]byte{ledgerFinished}, step) }
 
-// takenEntry is the samples of a batch, from its own columns, and its dead letters.
-func takenEntry(b *augment.Batch) ([]byte, error) {
+// takenBody is the samples of a batch, from its own columns, and its dead letters.
+func takenBody(b *augment.Batch) ([]byte, error) {
 	samples, err := identities(b.Record)
 	if err != nil {
 		return nil, err
@@ -70,7 +72,7 @@ func takenEntry(b *augment.Batch) ([]byte, error) {
 	body := sources.append([]byte{ledgerTaken})
 	body = appendIDs(body, sources, samples)
 	body = appendIDs(body, sources, dead)
-	return frame(body), nil
+	return body, nil
 }
 
 // identities reads the four columns that name the samples of a batch.
@@ -89,7 +91,7 @@ func identities(rec arrow.Record) ([]ingest.ID, error) {
 	return ids, nil
 }
 
-func passedEntry(spans []ingest.Span) []byte {
+func passedBody(spans []ingest.Span) []byte {
 	sources := sourceTable{}
 	for _, s := range spans {
 		sources.add(s.Source)
@@ -102,7 +104,7 @@ func passedEntry(spans []ingest.Span) []byte {
 		body = binary.AppendVarint(body, s.Start)
 		body = binary.AppendVarint(body, s.End)
 	}
-	return frame(body)
+	return body
 }
 
 // sourceTable numbers the few sources of an entry.
@@ -173,40 +175,48 @@ func ledgerEntries(file io.ReaderAt, n int64) iter.Seq2[ledgerEntry, error] {
 			yield(ledgerEntry{}, err)
 			return
 		}
-		at := int64(len(ledgerHead))
+		at, sum := int64(len(ledgerHead)), uint32(0)
 		r := bufio.NewReaderSize(io.NewSectionReader(file, at, n-at), 1<<16)
 		for at < n {
-			e, bytes, err := readLedgerEntry(r)
-			if err != nil {
-				yield(e, fmt.Errorf("entry at byte %d: %w", at, err))
-				return
+			body, now, err := readLedgerBody(r, sum)
+			if err == nil {
+				var e ledgerEntry
+				if e, err = parseLedgerBody(body); err == nil {
+					if !yield(e, nil) {
+						return
+					}
+					at, sum = at+int64(len(body))+8, now
+					continue
+				}
 			}
-			if !yield(e, nil) {
-				return
-			}
-			at += bytes
+			yield(ledgerEntry{}, fmt.Errorf("entry at byte %d: %w", at, err))
+			return
 		}
 	}
 }
 
-func readLedgerEntry(r io.Reader) (e ledgerEntry, bytes int64, err error) {
-	var head [8]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return e, 0, cutShort(err)
+// readLedgerBody reads an entry that follows one with the sum before.
+func readLedgerBody(r io.Reader, before uint32) (body []byte, sum uint32, err error) {
+	var word [4]byte
+	if _, err := io.ReadFull(r, word[:]); err != nil {
+		return nil, 0, cutShort(err)
 	}
-	length := binary.LittleEndian.Uint32(head[:])
+	length := binary.LittleEndian.Uint32(word[:])
 	if length < 1 || length > maxLedgerEntry {
-		return e, 0, fmt.Errorf("%w: it claims %d bytes", ErrLedger, length)
+		return nil, 0, fmt.Errorf("%w: it claims %d bytes", ErrLedger, length)
 	}
-	body := make([]byte, length)
+	body = make([]byte, length)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return e, 0, cutShort(err)
+		return nil, 0, cutShort(err)
 	}
-	if castagnoli(body) != binary.LittleEndian.Uint32(head[4:]) {
-		return e, 0, fmt.Errorf("%w: its sum is not that of its bytes", ErrLedger)
+	if _, err := io.ReadFull(r, word[:]); err != nil {
+		return nil, 0, cutShort(err)
 	}
-	e, err = parseLedgerEntry(body)
-	return e, int64(len(head)) + int64(length), err
+	sum = ledgerSum(before, body)
+	if sum != binary.LittleEndian.Uint32(word[:]) {
+		return nil, 0, fmt.Errorf("%w: its sum is not that of its bytes", ErrLedger)
+	}
+	return body, sum, nil
 }
 
 func cutShort(err error) error {
@@ -216,11 +226,11 @@ func cutShort(err error) error {
 	return err
 }
 
-func parseLedgerEntry(body []byte) (ledgerEntry, error) {
+func parseLedgerBody(body []byte) (ledgerEntry, error) {
 	e := ledgerEntry{kind: body[0]}
 	r := varints{data: body[1:]}
 	switch e.kind {
-	case ledgerOpened:
+	case ledgerBegan:
 		if err := json.Unmarshal(r.data, &e.progress); err != nil {
 			return e, fmt.Errorf("%w: %w", ErrLedger, err)
 		}

@@ -4,11 +4,9 @@ import (
 	"context"
 
 	"mocostream/ingest"
-
-	"github.com/apache/arrow/go/v17/arrow"
 )
 
-// Stream is src, with what it passes over written down as it is met.
+// Stream is src, with what it passes over written down once it is consumed.
 func (l *Ledger) Stream(src ingest.Stream) ingest.Stream { return &ledgerStream{src, l} }
 
 type ledgerStream struct {
@@ -25,31 +23,15 @@ func (s *ledgerStream) Open(ctx context.Context, done ingest.Progress) (ingest.S
 	return &ledgerReader{StreamReader: r, ledger: s.ledger}, nil
 }
 
-// ledgerReader writes the spans down before anybody can have consumed them. It asks its reader for them in Next, where an
-// error has a way out.
+// ledgerReader tells the ledger of each span when it is handed on, before anybody can have consumed it.
 type ledgerReader struct {
 	ingest.StreamReader
 	ledger *Ledger
-	spans  []ingest.Span
-}
-
-// Next implements ingest.Reader.
-func (r *ledgerReader) Next(ctx context.Context) (arrow.Record, error) {
-	rec, err := r.StreamReader.Next(ctx)
-	spans := r.StreamReader.Passed()
-	r.spans = append(r.spans, spans...)
-	if writing := r.ledger.passed(spans); writing != nil {
-		if rec != nil {
-			rec.Release()
-		}
-		return nil, writing
-	}
-	return rec, err
 }
 
 // Passed implements ingest.StreamReader.
 func (r *ledgerReader) Passed() []ingest.Span {
-	spans := r.spans
-	r.spans = nil
+	spans := r.StreamReader.Passed()
+	r.ledger.pass(spans)
 	return spans
 }

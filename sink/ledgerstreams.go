@@ -30,17 +30,17 @@ func (t *streamTally) take(id ingest.ID) bool {
 }
 
 // within returns the part of s that lies in limit.
-func within(s, limit ingest.Intervals) ingest.Intervals {
-	var in ingest.Intervals
+func within(s, limit ingest.Intervals) ingest.Intervals { return without(s, without(s, limit)) }
+
+// without returns the part of s that does not lie in limit.
+func without(s, limit ingest.Intervals) ingest.Intervals {
+	var out ingest.Intervals
 	for _, i := range s {
-		from := i.Start
 		for gap := range limit.Gaps(i.Start, i.End) {
-			in = in.Add(from, gap.Start)
-			from = gap.End
+			out = out.Add(gap.Start, gap.End)
 		}
-		in = in.Add(from, i.End)
 	}
-	return in
+	return out
 }
 
 // unseen has the partitions counted that Progress knows and the ledger does not.
