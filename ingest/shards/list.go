@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -36,11 +37,12 @@ func hasMeta(path string) bool { return strings.ContainsAny(path, `*?[`) }
 func (s *Source) partitions(ctx context.Context) iter.Seq2[ingest.Partition, error] {
 	return func(yield func(ingest.Partition, error) bool) {
 		root := s.root()
+		index := s.index(root)
 		shards, samples := 0, int64(0)
 		for f, err := range s.files(ctx, root) {
 			p := ingest.Partition{Name: f.Name, Size: f.Size}
 			if err == nil {
-				p.Count, err = countFile(ctx, filepath.Join(root, filepath.FromSlash(f.Name)))
+				p.Count, err = s.count(ctx, root, f, index)
 			}
 			shards++
 			samples += p.Count
@@ -124,9 +126,40 @@ func describe(root, match string) (files.File, error) {
 	return files.File{Name: filepath.ToSlash(name), Size: info.Size()}, err
 }
 
-// countFile counts a shard's samples.
-func countFile(ctx context.Context, full string) (int64, error) {
-	o, err := shard.OpenFile(full)
+// index reads the one in the root. Without it, or where it is damaged, all shards are counted.
+func (s *Source) index(root string) map[string]shard.Entry {
+	path := filepath.Join(root, shard.IndexName)
+	o, err := shard.OpenFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var index map[string]shard.Entry
+	if err == nil {
+		defer o.Close()
+		index, err = shard.ReadIndex(io.NewSectionReader(o, 0, o.Size()))
+	}
+	if err != nil {
+		s.warn(fmt.Sprintf("%s is not used, the shards are counted: %v; write it again with: mocostream index", path, err))
+	}
+	return index
+}
+
+func (s *Source) warn(text string) {
+	if s.Warn != nil {
+		s.Warn(text)
+	}
+}
+
+// count asks the index for the number of a shard's samples, or else counts them.
+func (s *Source) count(ctx context.Context, root string, f files.File, index map[string]shard.Entry) (int64, error) {
+	n, ok, err := shard.CountOf(index, f.Name, f.Size)
+	if ok {
+		return n, ctx.Err()
+	}
+	if err != nil {
+		s.warn(fmt.Sprintf("shards in %s: %v", root, err))
+	}
+	o, err := shard.OpenFile(filepath.Join(root, filepath.FromSlash(f.Name)))
 	if err != nil {
 		return 0, fmt.Errorf("count samples: %w", err)
 	}

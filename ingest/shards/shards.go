@@ -35,6 +35,8 @@ type Options struct {
 	MaxBytes int64
 	// Mem is where records are allocated; nil means Go's heap.
 	Mem memory.Allocator
+	// Warn is told what a person should know while the listing goes on: an index that is out of date. nil is nobody.
+	Warn func(text string)
 }
 
 // Source reads shards. Each shard is a partition. Methods may be called concurrently.
