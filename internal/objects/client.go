@@ -29,7 +29,8 @@ type Client struct {
 
 	multipartAbove, leastPart int64 // the constants, smaller in tests
 
-	warned                              sync.Map // key of a warning -> struct{}
+	spare                               sync.Pool // *[]byte, parts of GetParallel
+	warned                              sync.Map  // key of a warning -> struct{}
 	answered                            atomic.Bool
 	requests, retries, bytes, throttled atomic.Uint64
 }

@@ -30,8 +30,9 @@ func (c *Client) GetParallel(ctx context.Context, bucket string, o Object, from,
 	}
 	parts = int(min(int64(parts), (o.Size-from+partSize-1)/partSize))
 	r.queue, r.free = make(chan *part, parts), make(chan []byte, parts)
+	r.spare = &c.spare
 	for range parts {
-		r.free <- nil // allocated when it is used
+		r.free <- nil // taken when it is used
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.ctx = ctx
@@ -47,7 +48,8 @@ type part struct {
 	done chan struct{}
 }
 
-// parallel hands out the parts in order. Buffers go round: free -> part -> free.
+// parallel hands out the parts in order. Buffers go round: free -> part -> free; in the end, when nothing writes to them
+// any more, back to the client.
 type parallel struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -55,6 +57,7 @@ type parallel struct {
 	what     call
 	queue    chan *part
 	free     chan []byte
+	spare    *sync.Pool // of *[]byte
 	now      *part
 	rest     []byte // of now
 	pos, end int64
@@ -74,7 +77,7 @@ func (r *parallel) dispatch(c *Client, o Object, partSize int64) {
 			return
 		}
 		if buf == nil {
-			buf = make([]byte, partSize)
+			buf = r.buffer(partSize)
 		}
 		p := &part{data: buf[:min(partSize, o.Size-off)], done: make(chan struct{})}
 		r.queue <- p // there is room: no more parts than buffers
@@ -87,6 +90,14 @@ func (r *parallel) dispatch(c *Client, o Object, partSize int64) {
 			_, p.err = io.ReadFull(body, p.data)
 		}()
 	}
+}
+
+// buffer takes one that an earlier reader is done with, if it fits: fresh memory costs as much as the network.
+func (r *parallel) buffer(size int64) []byte {
+	if old, ok := r.spare.Get().(*[]byte); ok && int64(cap(*old)) >= size && int64(cap(*old)) <= 2*size {
+		return (*old)[:size]
+	}
+	return make([]byte, size)
 }
 
 // Read implements io.Reader.
@@ -138,8 +149,33 @@ func (r *parallel) next() error {
 func (r *parallel) Close() error {
 	r.cancel()
 	r.running.Wait()
-	if r.err == nil {
+	r.recycle()
+	if r.err == nil || r.err == io.EOF {
 		r.err = fmt.Errorf("%s: reader is closed", r.what)
 	}
 	return nil
+}
+
+// recycle gives the buffers back, once.
+func (r *parallel) recycle() {
+	give := func(buf []byte) {
+		if buf = buf[:cap(buf)]; len(buf) > 0 {
+			r.spare.Put(&buf)
+		}
+	}
+	if r.now != nil {
+		give(r.now.data)
+		r.now, r.rest = nil, nil
+	}
+	for p := range r.queue { // closed by dispatch
+		give(p.data)
+	}
+	for {
+		select {
+		case buf := <-r.free:
+			give(buf)
+		default:
+			return
+		}
+	}
 }
