@@ -98,6 +98,9 @@ func (s *Server) Address() string {
 	return s.http.Addr().String()
 }
 
+// Snapshot is the state as /status shows it, judged.
+func (s *Server) Snapshot() Snapshot { return s.health.look() }
+
 // Close gives the listeners back. It is for a Server that is never Run, and a no-op after Run.
 func (s *Server) Close() {
 	if s.http != nil {
