@@ -28,6 +28,7 @@ type shelf interface {
 var shelves = map[string]func(t *testing.T) shelf{
 	"local":  func(t *testing.T) shelf { return localShelf{t.TempDir()} },
 	"memory": func(t *testing.T) shelf { return &s3Shelf{bucket: newBucket(), cache: t.TempDir()} },
+	"server": func(t *testing.T) shelf { return &s3Shelf{bucket: serve(t, nil), cache: t.TempDir()} },
 }
 
 type localShelf struct{ dir string }

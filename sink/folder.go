@@ -128,8 +128,12 @@ func sumFile(path string) (fileSum, error) {
 		return fileSum{}, err
 	}
 	defer f.Close()
+	return sumReader(f)
+}
+
+func sumReader(r io.Reader) (fileSum, error) {
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.Copy(h, r)
 	return fileSum{SHA256: hex.EncodeToString(h.Sum(nil)), Bytes: n}, err
 }
 

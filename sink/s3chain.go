@@ -126,8 +126,8 @@ func (p place) follow(ctx context.Context, t tip, g generation) (tip, error) {
 		return t, fmt.Errorf("write %s: %w", p.url(generationName(g.Generation)), err)
 	}
 	sum := hexSum(text)
-	next := tip{number: g.Generation, sum: sum, known: g, knownSum: sum}
-	return next, errors.Join(err, p.latest(ctx, next.number))
+	next, late := p.latest(ctx, tip{number: g.Generation, sum: sum, known: g, knownSum: sum}, g.Writer)
+	return next, errors.Join(err, late)
 }
 
 // collision says whose generation is in the place of g. It is no error if it is g itself: a request that is tried again
@@ -152,16 +152,23 @@ func (p place) collision(ctx context.Context, g generation, text []byte) (genera
 	return g, nil, fmt.Errorf("%w: %s wrote it", ErrFenced, other.Owner)
 }
 
-// latest returns an error that wraps ErrFenced if there is a generation after n. Old generations are deleted, so a
-// writer that was away for long can write a number anew without a collision; then there are later ones, and it shows here.
-func (p place) latest(ctx context.Context, n int64) error {
-	later, err := p.generations(ctx, n)
+// latest returns t if there is no generation after it, or the newest one if writer wrote that: a save that was given up as
+// failed and arrived after all. It wraps ErrFenced if another process wrote it. Old generations are deleted, so a writer
+// that was away for long can write a number anew without a collision; then there are later ones, and it shows here.
+func (p place) latest(ctx context.Context, t tip, writer string) (tip, error) {
+	later, err := p.generations(ctx, t.number)
 	if err != nil || len(later) == 0 {
-		return err
+		return t, err
 	}
+	n := later[len(later)-1]
 	by := "another process"
-	if g, _, err := p.readGeneration(ctx, later[len(later)-1]); err == nil {
+	if g, sum, err := p.readGeneration(ctx, n); err == nil {
+		if g.Writer == writer {
+			return tip{number: n, sum: sum, known: g, knownSum: sum}, nil
+		}
 		by = g.Owner
+	} else if !errors.Is(err, ErrTorn) && !errors.Is(err, fs.ErrNotExist) {
+		return t, err
 	}
-	return fmt.Errorf("%w: %s is at generation %d of %s, this process at %d", ErrFenced, by, later[len(later)-1], p.url(""), n)
+	return t, fmt.Errorf("%w: %s is at generation %d of %s, this process at %d", ErrFenced, by, n, p.url(""), t.number)
 }

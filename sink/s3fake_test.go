@@ -32,8 +32,11 @@ func (m *heapBucket) enter(ctx context.Context, verb, key string) (err error, af
 	if ctx.Err() != nil {
 		return ctx.Err(), false
 	}
-	if m.fault != nil {
-		return m.fault(verb, key)
+	m.mu.Lock()
+	fault := m.fault
+	m.mu.Unlock()
+	if fault != nil {
+		return fault(verb, key)
 	}
 	return nil, false
 }
@@ -127,6 +130,13 @@ func (m *heapBucket) Delete(ctx context.Context, _ string, keys ...string) error
 		m.mu.Unlock()
 	}
 	return nil
+}
+
+// breakWith sets fault while others use the bucket.
+func (m *heapBucket) breakWith(fault func(verb, key string) (error, bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fault = fault
 }
 
 // keys returns the keys that begin with prefix.

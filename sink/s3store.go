@@ -163,7 +163,12 @@ func (s *S3Store) Close(ctx context.Context) error {
 func (s *S3Store) Check(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.latest(ctx, s.tip.number)
+	return s.stillLeads(ctx)
+}
+
+func (s *S3Store) stillLeads(ctx context.Context) (err error) {
+	s.tip, err = s.latest(ctx, s.tip, s.writer)
+	return err
 }
 
 // Save implements train.Checkpoints. The files are spooled to the cache folder, put under names that were never used,
@@ -181,7 +186,7 @@ func (s *S3Store) Save(ctx context.Context, c *train.Checkpoint) (name string, e
 }
 
 func (s *S3Store) save(ctx context.Context, c *train.Checkpoint) error {
-	if err := s.latest(ctx, s.tip.number); err != nil { // before anything large is sent
+	if err := s.stillLeads(ctx); err != nil { // before anything large is sent
 		return err
 	}
 	spool, err := s.folder.make("save")
