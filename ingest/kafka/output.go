@@ -120,14 +120,7 @@ func (o *output) flush(ctx context.Context) error {
 // decode has the gathered messages decoded: together if the decoder gains from it, those consumed in part alone.
 func (o *output) decode(ctx context.Context) error {
 	if d, ok := o.p.r.o.Decoder.(batchDecoder); ok && len(o.rows) > 1 && len(o.p.partial) == 0 {
-		images, err := d.AppendBatch(ctx, o.builder, o.rows, o.records)
-		if err != nil {
-			return o.failed(ctx, o.rows[0].Offset, err)
-		}
-		for i, n := range images {
-			o.count(o.rows[i].Offset, n)
-		}
-		return nil
+		return o.decodeTogether(ctx, d)
 	}
 	for i, rec := range o.records {
 		row := o.rows[i]
@@ -138,6 +131,29 @@ func (o *output) decode(ctx context.Context) error {
 		o.count(row.Offset, n)
 	}
 	return nil
+}
+
+// decodeTogether has the decoder take as many messages at a time as it wants to; what they point at may be large.
+func (o *output) decodeTogether(ctx context.Context, d batchDecoder) error {
+	rows, records := o.rows, o.records
+	for {
+		images, err := d.AppendBatch(ctx, o.builder, rows, records)
+		if err != nil {
+			return o.failed(ctx, rows[0].Offset, err)
+		}
+		for i, n := range images {
+			o.count(rows[i].Offset, n)
+		}
+		rows, records = rows[len(images):], records[len(images):]
+		if len(rows) == 0 {
+			return nil
+		}
+		if o.builder.Bytes() >= chunkBytes {
+			if err := o.emit(ctx); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 func (o *output) failed(ctx context.Context, offset int64, err error) error {
