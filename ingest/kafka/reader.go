@@ -112,6 +112,7 @@ func (r *reader) open(ctx context.Context) error {
 	for _, p := range found {
 		r.add(p)
 	}
+	r.fresh = false // partitions that appear later begin at their first record
 	if len(found) == 0 {
 		r.o.Warn("kafka: no partition is this run's yet; waiting for topics and partitions to appear")
 	}

@@ -58,6 +58,7 @@ func (p *partition) takeBatches(ctx context.Context, f *frame) error {
 
 // takeBatch hands out the records of one batch that its checksum holds for.
 func (p *partition) takeBatch(ctx context.Context, b *batch, gone *aborted) (err error) {
+	behind := b.last < p.next
 	switch {
 	case b.attrs.Control():
 		var aborts bool
@@ -67,10 +68,10 @@ func (p *partition) takeBatch(ctx context.Context, b *batch, gone *aborted) (err
 		err = nil // a marker that says nothing ends nothing: its transaction is one that was committed
 	case gone.data(b):
 		p.stats.update(func(s *PartitionStats) { s.Aborted += int64(b.count) })
-	case b.last >= p.next:
+	case !behind:
 		err = p.takeRecords(ctx, b)
 	}
-	if err == nil && b.last >= p.next {
+	if err == nil && !behind {
 		p.next, p.epoch = b.last+1, b.epoch
 	}
 	return err
