@@ -19,31 +19,43 @@ type Feeds struct {
 
 // PartitionStats is where a source stands in one partition of a topic. Counters begin when the source was opened.
 type PartitionStats struct {
-	Topic     string
-	Partition int32
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
 
-	Records, Bytes, Aborted, Lost, Shed int64
-	ChecksumErrors, Retries, Reconnects int64
+	Records        int64 `json:"records"`
+	Bytes          int64 `json:"bytes"`
+	Aborted        int64 `json:"aborted"`
+	Lost           int64 `json:"lost"`
+	Shed           int64 `json:"shed"`
+	ChecksumErrors int64 `json:"checksum_errors"`
+	Retries        int64 `json:"retries"`
+	Reconnects     int64 `json:"reconnects"`
 
-	LagRecords     int64
-	LagSeconds     float64
-	RetentionLeft  int64 // records that retention has yet to delete before it reaches unread ones
-	NothingIsKnown bool  // of lag and retention: the broker has not been asked yet
+	LagRecords     int64   `json:"lag_records"`
+	LagSeconds     float64 `json:"lag_seconds"`
+	RetentionLeft  int64   `json:"retention_left_records"`     // records that retention has yet to delete before it reaches unread ones
+	NothingIsKnown bool    `json:"nothing_is_known,omitempty"` // of lag and retention: the broker has not been asked yet
 }
 
 // ObjectStats is what a source of objects counted since it was opened.
 type ObjectStats struct {
-	Objects, Bytes, Skipped, Corrupt, Late, Pending int64
-	Paused                                          bool // it waits for valid credentials
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+	Skipped int64 `json:"skipped"`
+	Corrupt int64 `json:"corrupt"`
+	Late    int64 `json:"late"`
+	Pending int64 `json:"pending"`
+	Paused  bool  `json:"paused"` // it waits for valid credentials
 }
 
 // LoaderStats is the state of the loader.
 type LoaderStats struct {
-	HeldBytes, LimitBytes int64 // encoded images in memory, and their bound
-	Samples               int64 // handed out
-	Duplicates            int64 // passed over by dedupe
-	MergeTimeouts         int64 // a deterministic merge went on without an idle partition
-	BatchesQueued         int   // rendered, and not taken by a step yet
+	HeldBytes     int64 `json:"held_bytes"` // encoded images in memory
+	LimitBytes    int64 `json:"limit_bytes"`
+	Samples       int64 `json:"samples"`        // handed out
+	Duplicates    int64 `json:"duplicates"`     // passed over by dedupe
+	MergeTimeouts int64 `json:"merge_timeouts"` // a deterministic merge went on without an idle partition
+	BatchesQueued int   `json:"batches_queued"` // rendered, and not taken by a step yet
 }
 
 // Attach has p ask f from now on, in place of what was attached before.

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options says where a Server listens and what it answers. State is required.
+// Options says where a Server listens and what it answers. State is required, and is judged by these options from then on.
 type Options struct {
 	// Address is the host:port of HTTP, "" for none; port 0 takes a free one. Beyond loopback a Token is required.
 	Address string
@@ -61,7 +61,6 @@ type Orders struct {
 // Server answers until its Run ends.
 type Server struct {
 	options Options
-	health  health
 	http    net.Listener // nil: none
 	socket  *socket      // nil: none, or not yet
 }
@@ -74,7 +73,8 @@ func Open(o Options) (*Server, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	s := &Server{options: o, health: health{state: o.State, stall: o.StallTimeout, waits: o.DataWaits}}
+	s := &Server{options: o}
+	o.State.judgedBy(health{stall: o.StallTimeout, waits: o.DataWaits}.stalled)
 	var err error
 	if o.Address != "" {
 		if s.http, err = listenHTTP(o.Address, o.Token); err != nil {
@@ -97,9 +97,6 @@ func (s *Server) Address() string {
 	}
 	return s.http.Addr().String()
 }
-
-// Snapshot is the state as /status shows it, judged.
-func (s *Server) Snapshot() Snapshot { return s.health.look() }
 
 // Close gives the listeners back. It is for a Server that is never Run, and a no-op after Run.
 func (s *Server) Close() {

@@ -113,6 +113,22 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// What Open was told of stalls holds for the probes and for whoever else asks the State.
+func TestStall(t *testing.T) {
+	state := NewState()
+	s := run(t, Options{Address: "127.0.0.1:0", State: state, StallTimeout: time.Nanosecond})
+	state.Ready()
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := get(t, s, path, "", ""); got != "503 stalled" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	state.Waiting(time.Now())
+	if got := get(t, s, "/healthz", "", ""); got != "200 waiting" {
+		t.Error(got)
+	}
+}
+
 func TestStatusThatIsNoJSON(t *testing.T) {
 	s := run(t, Options{Address: "localhost:0", Status: func() any { return math.NaN() }})
 	if got := get(t, s, "/status", "", ""); !strings.HasPrefix(got, "500") {

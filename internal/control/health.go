@@ -4,16 +4,8 @@ import "time"
 
 // health judges a State.
 type health struct {
-	state *State
 	stall time.Duration // 0: nothing is a stall
 	waits func() bool   // data waits to be trained on; nil: only while the loop does not wait for it
-}
-
-// look returns the state with its judgement.
-func (h health) look() Snapshot {
-	shot := h.state.Snapshot()
-	shot.Stalled = h.stalled(shot)
-	return shot
 }
 
 // stalled tells whether data waits and nothing was finished for so long that this process will hardly get on again. Who

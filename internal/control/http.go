@@ -76,7 +76,7 @@ func (w warner) Write(p []byte) (int, error) {
 
 func (s *Server) probe(judge func(Snapshot) (string, bool)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		word, ok := judge(s.health.look())
+		word, ok := judge(s.options.State.Snapshot())
 		code := http.StatusOK
 		if !ok {
 			code = http.StatusServiceUnavailable
@@ -128,7 +128,7 @@ type Status struct {
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	st := Status{Snapshot: s.health.look()}
+	st := Status{Snapshot: s.options.State.Snapshot()}
 	if s.options.Status != nil {
 		st.Run = s.options.Status()
 	}

@@ -10,8 +10,9 @@ import (
 type State struct {
 	mu       sync.Mutex
 	now      facts
-	progress time.Time     // when something that counts as getting on was last finished
-	changed  chan struct{} // holds one token when what systemd shows is out of date
+	judge    func(Snapshot) (stalled bool) // of the Server that answers for it; nil: nothing is a stall
+	progress time.Time                     // when something that counts as getting on was last finished
+	changed  chan struct{}                 // holds one token when what systemd shows is out of date
 }
 
 // facts are what the loop told; zero times stand for no.
@@ -100,6 +101,12 @@ func (s *State) set(change func(f *facts, now time.Time)) {
 	}
 }
 
+func (s *State) judgedBy(judge func(Snapshot) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.judge = judge
+}
+
 // Words for what a daemon is doing, in Snapshot and in the answers to probes.
 const (
 	Starting = "starting"
@@ -124,10 +131,17 @@ type Snapshot struct {
 	Progress float64   `json:"progress_age_seconds"` // since anything was finished
 }
 
-// Snapshot returns the state as of now. Stalled is for those to fill in who know of data.
+// Snapshot returns the state as of now.
 func (s *State) Snapshot() Snapshot {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	shot, judge := s.shot(), s.judge
+	s.mu.Unlock()
+	shot.Stalled = judge != nil && judge(shot)
+	return shot
+}
+
+// shot is the Snapshot without its judgement; s.mu is held.
+func (s *State) shot() Snapshot {
 	f := &s.now
 	shot := Snapshot{
 		Started: f.created, Step: f.step, LastStep: f.stepped, Problem: f.problem,

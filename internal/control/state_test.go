@@ -9,8 +9,8 @@ import (
 )
 
 // judged is what both probes say.
-func judged(h health) string {
-	shot := h.look()
+func judged(s *State) string {
+	shot := s.Snapshot()
 	l, lok := live(shot)
 	r, rok := ready(shot)
 	return mark(l, lok) + " " + mark(r, rok)
@@ -26,10 +26,10 @@ func mark(word string, ok bool) string {
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, queued := NewState(), false
-		h := health{state: s, stall: time.Minute, waits: func() bool { return queued }}
+		s.judgedBy(health{stall: time.Minute, waits: func() bool { return queued }}.stalled)
 		expect := func(want string) {
 			t.Helper()
-			if got := judged(h); got != want {
+			if got := judged(s); got != want {
 				t.Errorf("after %v: %s, want %s", time.Since(s.now.created), got, want)
 			}
 		}
@@ -81,9 +81,10 @@ func TestHealth(t *testing.T) {
 func TestNothingIsAStallWithoutATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewState()
+		s.judgedBy(health{}.stalled)
 		s.Ready()
 		time.Sleep(1000 * time.Hour)
-		if got := judged(health{state: s}); got != "training training" {
+		if got := judged(s); got != "training training" {
 			t.Error(got)
 		}
 	})

@@ -15,7 +15,7 @@ const statusEvery = 10 * time.Second
 // notifier tells systemd of a State: READY, STATUS, STOPPING, and WATCHDOG while it is healthy. Without NOTIFY_SOCKET, or
 // where that does not listen, it tells nobody.
 type notifier struct {
-	health   health
+	state    *State
 	warn     func(text string)
 	watchdog time.Duration // WatchdogSec; 0: there is none
 
@@ -28,7 +28,7 @@ func (s *Server) notifier() *notifier {
 	if err != nil {
 		s.options.Warn(fmt.Sprintf("systemd's watchdog is not fed: %v", err))
 	}
-	return &notifier{health: s.health, warn: s.options.Warn, watchdog: watchdog}
+	return &notifier{state: s.options.State, warn: s.options.Warn, watchdog: watchdog}
 }
 
 // run tells of each change at once, and of being alive in time, until ctx ends.
@@ -43,7 +43,7 @@ func (n *notifier) run(ctx context.Context) {
 		n.send(n.message())
 		select {
 		case <-tick.C:
-		case <-n.health.state.changed:
+		case <-n.state.changed:
 		case <-ctx.Done():
 			n.send(n.message()) // a change that came with the end
 			return
@@ -53,7 +53,7 @@ func (n *notifier) run(ctx context.Context) {
 
 // message is what systemd should know now.
 func (n *notifier) message() string {
-	shot := n.health.look()
+	shot := n.state.Snapshot()
 	var lines []string
 	if !n.ready && shot.State != Starting && shot.State != Stopping {
 		n.ready = true

@@ -74,7 +74,8 @@ func TestSystemdIsTold(t *testing.T) {
 func TestSystemdMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewState()
-		n := &notifier{health: health{state: s, stall: time.Minute}, watchdog: time.Second}
+		s.judgedBy(health{stall: time.Minute}.stalled)
+		n := &notifier{state: s, watchdog: time.Second}
 		expect := func(want string) {
 			t.Helper()
 			if got := n.message(); got != want {
