@@ -46,10 +46,10 @@ func Default() *Config {
 func defaultKafka() KafkaSource {
 	return KafkaSource{
 		KafkaAccess: KafkaAccess{SASL: "none"},
-		Partitions:  "0/1", Schema: "auto", LabelHeader: "label",
+		Partitions:  "0/1", Schema: "auto", LabelHeader: "label", ImagesField: "images",
 		Start: "earliest", OnDataLoss: "stop", Merge: "arrival", MergeTimeout: 30 * time.Second,
 		Overload: "lag", OverloadLag: 100_000, OverloadShare: 0.1, OverloadJump: 1000,
-		FetchBytes: 4 << 20, FetchTimeout: 10 * time.Second, MaxMessageBytes: 64 << 20, MetadataEvery: 30 * time.Second,
+		FetchBytes: 1 << 20, Timeout: 10 * time.Second, MaxMessageBytes: 64 << 20, MetadataEvery: 5 * time.Second,
 	}
 }
 

@@ -126,6 +126,9 @@ func (c *Config) streamRules(k *checker) {
 		k.fail(fmt.Sprintf("%s needs an end to fall to, and a stream has none; set train.steps, or use constant", t.Schedule.Name),
 			"train.schedule.name", "train.steps")
 	}
+	if c.Ingest.Stream() == SourceKafka {
+		c.kafkaMemory(k)
+	}
 	if in := c.Ingest.Kafka; len(in.Brokers) > 0 && (len(in.Topics) == 0) == (in.TopicPattern == "") {
 		k.fail("needs either topics or topic_pattern beside it; set one of them", "ingest.kafka.brokers", "ingest.kafka.topics", "ingest.kafka.topic_pattern")
 	}

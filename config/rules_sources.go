@@ -46,9 +46,17 @@ func (c *Config) kafkaRules(k *checker) {
 			k.fail(fmt.Sprintf("%q is no offset of a partition; write topic/partition=offset, as images/0=1500", s), "ingest.kafka.start_offsets")
 		}
 	}
-	if in.MaxMessageBytes > c.Loader.MemoryLimit {
-		k.fail(fmt.Sprintf("%s is more than loader.memory_limit (%s), so that one batch could not be held; lower it or raise the limit",
-			formatSize(in.MaxMessageBytes), formatSize(c.Loader.MemoryLimit)), "ingest.kafka.max_message_bytes", "loader.memory_limit")
+}
+
+// kafkaMemory is asked of a run that reads topics: half of the memory is for messages read ahead, of which several must fit.
+func (c *Config) kafkaMemory(k *checker) {
+	if most := c.Loader.MemoryLimit / 16; c.Ingest.Kafka.MaxMessageBytes > most {
+		k.fail(fmt.Sprintf("%s is more than a sixteenth of loader.memory_limit (%s), so that messages could not be read ahead; lower it to %s or raise the limit",
+			formatSize(c.Ingest.Kafka.MaxMessageBytes), formatSize(c.Loader.MemoryLimit), formatSize(most)),
+			"ingest.kafka.max_message_bytes", "loader.memory_limit")
+	}
+	if in := c.Ingest.Kafka; in.Merge == "deterministic" && in.Overload != "lag" {
+		k.fail(fmt.Sprintf("is %s, and what is shed depends on time; with merge: deterministic use lag", in.Overload), "ingest.kafka.overload", "ingest.kafka.merge")
 	}
 }
 

@@ -65,6 +65,7 @@ type KafkaSource struct {
 	KeyHeader   string       `yaml:"key_header" change:"free" example:"id" doc:"Header with the sample's key; empty takes the message's key."`
 	LabelHeader string       `yaml:"label_header" change:"free" example:"label" doc:"Header with the class, a whole number."`
 	TimeHeader  string       `yaml:"time_header" change:"free" example:"time" doc:"Header with the time, RFC 3339 or milliseconds since 1970; empty takes the message's own."`
+	ImagesField string       `yaml:"images_field" nonempty:"true" change:"accept" doc:"Field of a JSON message that holds a list of images."`
 	Objects     KafkaObjects `yaml:"objects" doc:"Objects that messages point at; ingest.s3 says how their buckets are reached."`
 
 	Start         string        `yaml:"start" allowed:"earliest|latest|timestamp|offsets" change:"free" doc:"Where a partition without progress begins."`
@@ -79,8 +80,8 @@ type KafkaSource struct {
 	OverloadJump  int64         `yaml:"overload_jump" range:"[0,)" unit:"messages" change:"accept" doc:"Messages before the end at which overload: jump goes on."`
 
 	FetchBytes      int64         `yaml:"fetch_bytes" range:"[64KiB,)" unit:"bytes" change:"free" doc:"Bytes asked of a partition at a time."`
-	FetchTimeout    time.Duration `yaml:"fetch_timeout" range:"[1s,)" change:"free" doc:"How long a broker may take to answer before it is given up."`
-	MaxMessageBytes int64         `yaml:"max_message_bytes" range:"[64KiB,)" unit:"bytes" change:"free" doc:"Most bytes of a batch of messages once decompressed; a larger one counts as lost data."`
+	Timeout         time.Duration `yaml:"timeout" range:"[1s,)" change:"free" doc:"How long a broker may take to accept a connection or to send the next byte."`
+	MaxMessageBytes int64         `yaml:"max_message_bytes" range:"[64KiB,)" unit:"bytes" change:"free" doc:"Most bytes of a message, decompressed; a larger one is a bad image. A sixteenth of loader.memory_limit at most."`
 	MetadataEvery   time.Duration `yaml:"metadata_every" range:"[100ms,)" change:"free" doc:"Time between two looks for new partitions, topics and leaders."`
 }
 
