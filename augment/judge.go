@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"mocostream/ingest"
 	"mocostream/loader"
 )
 
@@ -18,6 +19,16 @@ func judge(j *job, err error, keepImage bool) {
 	default:
 		j.err = fmt.Errorf("render sample %d, %q: %w", j.sample.Position, j.sample.Key(), err)
 	}
+}
+
+// unlessRefused renders a sample that may be touched.
+func unlessRefused(j *job, refused func(ingest.ID) string, render func() error) error {
+	if refused != nil {
+		if why := refused(j.id); why != "" {
+			return refuse(ReasonQuarantined, "%s", why)
+		}
+	}
+	return unlessProblem(j, render)
 }
 
 // unlessProblem renders a sample that its source has an image for.

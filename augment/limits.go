@@ -15,8 +15,17 @@ const (
 	ReasonRatio         = "ratio"           // decodes to far more bytes than it has
 	ReasonTruncated     = "truncated"       // the data ends early
 	ReasonCorrupt       = "corrupt"         // the data breaks its format
+	ReasonQuarantined   = "quarantined"     // it ended a process before (PoolOptions.Refused)
 	ReasonUnavailable   = "unavailable"     // the source has no image for it: an object that is gone, a message without one
 )
+
+// Reasons lists the reasons of a BadImage.
+func Reasons() []string {
+	return []string{
+		ReasonEmpty, ReasonNotAnImage, ReasonUnsupported, ReasonTooLargeBytes, ReasonTooManyPixels, ReasonSide, ReasonTooSmall,
+		ReasonTooManyScans, ReasonRatio, ReasonTruncated, ReasonCorrupt, ReasonQuarantined, ReasonUnavailable,
+	}
+}
 
 // BadImage is the error for an image that cannot be decoded or breaks a limit. It concerns this one image only.
 type BadImage struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"mocostream/ingest"
 	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -25,7 +26,9 @@ type PoolOptions struct {
 	Bad loader.BadRule
 	// Start is the token to go on from: that of the last finished batch, or the zero value. It does not move the input,
 	// which has to start there too.
-	Start          loader.Token
+	Start loader.Token
+	// Refused says why a sample may not be decoded, "" if it may; nil: all may. Workers call it concurrently.
+	Refused        func(ingest.ID) string
 	KeepDeadImages bool             // dead letters hold the encoded bytes
 	Allocator      memory.Allocator // of pixels and columns; nil: Go's heap
 }
@@ -124,7 +127,7 @@ func (p *Pool) newWorker() func(*job) {
 	return func(j *job) {
 		j.id = j.sample.ID()
 		generators.Reset(NewKey(p.opts.Seed, j.sample.Epoch, j.id))
-		err := unlessProblem(j, func() (err error) {
+		err := unlessRefused(j, p.opts.Refused, func() (err error) {
 			j.hash, err = recipe.Views(j.views, j.sample.Image(), draw)
 			return err
 		})

@@ -36,6 +36,8 @@ type LoopOptions struct {
 
 // Hooks are the loop's callers' part. They run between steps, on the loop's goroutine; an error ends the run.
 type Hooks struct {
+	// Batch is shown every batch before its step, which then owns it.
+	Batch func(*augment.Batch) error
 	// Step is told of every finished step.
 	Step func(StepResult) error
 	// Dead is given the dead letters of a batch when its step is finished.
@@ -142,6 +144,12 @@ func (l *Loop) finished() bool {
 // step trains on one batch and does what is due after it.
 func (l *Loop) step(ctx context.Context, batch augment.Batch, waited time.Duration) error {
 	token, dead, n := batch.Token, batch.Dead, batch.Len()
+	if l.hooks.Batch != nil {
+		if err := l.hooks.Batch(&batch); err != nil {
+			batch.Release()
+			return err
+		}
+	}
 	started := time.Now()
 	r, err := l.trainer.Step(ctx, batch)
 	if err != nil {

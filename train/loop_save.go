@@ -32,7 +32,7 @@ func (l *Loop) save(ctx context.Context) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if name := notFinite(slices.Concat(c.Model, c.Optimizer)); name != "" {
+	if name := NotFinite(slices.Concat(c.Model, c.Optimizer)); name != "" {
 		return "", fmt.Errorf("%w (%s); lower train.optimizer.lr or lengthen train.schedule.warmup_steps", ErrNotFinite, name)
 	}
 	if l.hooks.Seal != nil {

@@ -124,8 +124,8 @@ func (t *Trainer) floats(variable string) ([]float32, error) {
 	return tensors.CopyFlatData[float32](value)
 }
 
-// notFinite names the first tensor with a number that is none; "" if there is no such.
-func notFinite(list []safetensors.Tensor) string {
+// NotFinite names the first tensor with a number that is none; "" if there is no such.
+func NotFinite(list []safetensors.Tensor) string {
 	const exponent = 0x7f800000 // all ones: infinite or no number
 	for _, tensor := range list {
 		if tensor.DType != "F32" {
