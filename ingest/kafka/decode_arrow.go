@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	arrowMagic     = "ARROW1" // begins and ends an Arrow file
+	arrowMagic     = "ARROW1"   // begins and ends an Arrow file
 	arrowContinues = 0xFFFFFFFF // before the length of each message
 )
 

@@ -162,7 +162,9 @@ func TestArrowBombs(t *testing.T) {
 		must(t, w.Write(rec))
 		must(t, w.Close())
 		var got []sample
-		n := allocated(func() { got = unfold(t, DecoderOptions{MaxImage: 1 << 20, MaxMessage: 32 << 20}, &record{Value: out.Bytes()}) })
+		n := allocated(func() {
+			got = unfold(t, DecoderOptions{MaxImage: 1 << 20, MaxMessage: 32 << 20}, &record{Value: out.Bytes()})
+		})
 		equal(t, got, []sample{{Problem: errArrowMemory.Error(), Label: -1}})
 		if n > 4<<20 {
 			t.Errorf("%d bytes of message took %d MiB", out.Len(), n>>20)
