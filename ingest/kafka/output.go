@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"mocostream/ingest"
@@ -119,25 +120,19 @@ func (o *output) flush(ctx context.Context) error {
 
 // decode has the gathered messages decoded: together if the decoder gains from it, those consumed in part alone.
 func (o *output) decode(ctx context.Context) error {
-	if d, ok := o.p.r.o.Decoder.(batchDecoder); ok && len(o.rows) > 1 && len(o.p.partial) == 0 {
-		return o.decodeTogether(ctx, d)
-	}
-	for i, rec := range o.records {
-		row := o.rows[i]
-		n, err := o.decodeOne(ctx, row, rec)
+	if o.slot == nil && o.expands() {
+		slot, err := o.p.r.slots.take(ctx, o.p.r.expandBytes, &o.p.urgent)
 		if err != nil {
-			return o.failed(ctx, row.Offset, err)
+			return err
 		}
-		o.count(row.Offset, n)
+		o.slot = slot
+		defer func() {
+			o.slot = nil
+			slot.release()
+		}()
 	}
-	return nil
-}
-
-// decodeTogether has the decoder take as many messages at a time as it wants to; what they point at may be large.
-func (o *output) decodeTogether(ctx context.Context, d batchDecoder) error {
-	rows, records := o.rows, o.records
-	for {
-		images, err := d.AppendBatch(ctx, o.builder, rows, records)
+	for rows, records := o.rows, o.records; len(rows) > 0; {
+		images, err := o.decodeSome(ctx, rows, records)
 		if err != nil {
 			return o.failed(ctx, rows[0].Offset, err)
 		}
@@ -145,15 +140,37 @@ func (o *output) decodeTogether(ctx context.Context, d batchDecoder) error {
 			o.count(rows[i].Offset, n)
 		}
 		rows, records = rows[len(images):], records[len(images):]
-		if len(rows) == 0 {
-			return nil
-		}
-		if o.builder.Bytes() >= chunkBytes {
+		if o.slot != nil && o.builder.Bytes() > chunkBytes || o.builder.Len() >= chunkRows {
 			if err := o.emit(ctx); err != nil {
 				return err
 			}
 		}
 	}
+	if o.slot != nil && o.builder.Len() > 0 {
+		return o.emit(ctx) // the slot stands for what was made
+	}
+	return nil
+}
+
+// expander is a Decoder that knows which messages become more than their own bytes.
+type expander interface{ expands(r *record) bool }
+
+func (o *output) expands() bool {
+	e, ok := o.p.r.o.Decoder.(expander)
+	return ok && slices.ContainsFunc(o.records, e.expands)
+}
+
+// decodeSome decodes the first of the messages, one at least, and returns the number of images of each of them.
+func (o *output) decodeSome(ctx context.Context, rows []ingest.Row, records []*record) ([]int32, error) {
+	if d, ok := o.p.r.o.Decoder.(batchDecoder); ok && len(o.p.partial) == 0 {
+		images, err := d.AppendBatch(ctx, o.builder, rows, records)
+		if err == nil && (len(images) == 0 || len(images) > len(rows)) {
+			err = fmt.Errorf("decoder took %d of %d messages", len(images), len(rows))
+		}
+		return images, err
+	}
+	n, err := o.decodeOne(ctx, rows[0], records[0])
+	return []int32{n}, err
 }
 
 func (o *output) failed(ctx context.Context, offset int64, err error) error {

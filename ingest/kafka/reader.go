@@ -35,7 +35,9 @@ type reader struct {
 	memory    *budget // of answers and what is made of them
 	slots     *budget // of decompressors
 	slotBytes int64   // for one
-	pool      buffers
+	// expandBytes is what a decoder may make of a group of messages, and of the last one of it.
+	expandBytes int64
+	pool        buffers
 
 	cancel context.CancelFunc // ends the loops
 	loops  sync.WaitGroup
@@ -70,7 +72,8 @@ func openReader(ctx context.Context, s *Source, done ingest.Progress) (*reader, 
 		source: s, o: s.o, done: done,
 		client: newClient(transport, s.o.Brokers, s.o.Timeout),
 		memory: newBudget(s.o.MemoryLimit - slots), slots: newBudget(slots), slotBytes: slotBytes,
-		chunks: make(chan *chunk), failed: make(chan struct{}), closed: make(chan struct{}), looks: make(chan struct{}, 1),
+		expandBytes: int64(8<<20 + s.o.MaxBytes),
+		chunks:      make(chan *chunk), failed: make(chan struct{}), closed: make(chan struct{}), looks: make(chan struct{}, 1),
 		partitions: map[bookKey]*partition{}, current: map[string]string{},
 	}
 	if s.o.Merge == MergeDeterministic {
