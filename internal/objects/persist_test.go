@@ -101,9 +101,19 @@ func TestFatalAtOnce(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	c := open(t, objects.Options{Endpoint: "http://127.0.0.1:1", Deadline: 20 * time.Millisecond})
-	if _, err := c.Stat(t.Context(), bucket, "o"); !errors.Is(err, objects.ErrUnavailable) || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("got %v", err)
+	var warnings []string
+	c := open(t, objects.Options{
+		Endpoint: "http://127.0.0.1:1", Deadline: 50 * time.Millisecond,
+		Warn: func(text string) { warnings = append(warnings, text) },
+	})
+	for range 2 {
+		_, err := c.Stat(t.Context(), bucket, "o")
+		if !errors.Is(err, objects.ErrUnavailable) || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "connection refused; trying for up to 50ms") {
+		t.Errorf("warned %q", warnings)
 	}
 }
 

@@ -2,7 +2,7 @@ package objects
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // Content-MD5 guards the way there against accidents
+	"crypto/md5" // Content-MD5 guards the way there against accidents
 	"crypto/rand"
 	"encoding/base64"
 	"errors"

@@ -3,7 +3,7 @@ package s3server
 import (
 	"bufio"
 	"bytes"
-	"crypto/md5" //nolint:gosec // Content-MD5
+	"crypto/md5" // Content-MD5
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"

@@ -291,7 +291,7 @@ func TestCredentials(t *testing.T) {
 	if got := get(); got != "InvalidAccessKeyId" {
 		t.Error(got)
 	}
-	answer, err := http.Get(url + "/b/k") //nolint:noctx // loopback
+	answer, err := http.Get(url + "/b/k")
 	if err != nil {
 		t.Fatal(err)
 	}
