@@ -178,6 +178,6 @@ func serve(ctx context.Context, server *http.Server, l net.Listener) error {
 	if server.Shutdown(grace) != nil {
 		_ = server.Close() // cuts off who did not finish
 	}
-	<-failed
+	_ = <-failed // http.ErrServerClosed
 	return nil
 }
