@@ -40,6 +40,8 @@ type commands struct {
 	Report  reportCommand  `cmd:"" help:"Write a run's report, one HTML file."`
 	Demo    demoCommand    `cmd:"" help:"Show the whole path on made-up images."`
 	Synth   synthCommand   `cmd:"" help:"Write made-up labelled images."`
+	Pack    packCommand    `cmd:"" help:"Write images into shards, with an index."`
+	Index   indexCommand   `cmd:"" help:"Write the index of shards that exist."`
 	Bench   benchCommands  `cmd:"" help:"Measure."`
 	Config  configCommands `cmd:"" help:"Write, check and explain configuration."`
 	Doctor  doctorCommand  `cmd:"" help:"Check backend, decoder and disk, and say what would be faster."`
