@@ -178,6 +178,8 @@ func serve(ctx context.Context, server *http.Server, l net.Listener) error {
 	if server.Shutdown(grace) != nil {
 		_ = server.Close() // cuts off who did not finish
 	}
-	_ = <-failed // http.ErrServerClosed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
 	return nil
 }
