@@ -74,7 +74,7 @@ var errHeldEnough = errors.New("enough images read")
 // encodedImages reads images in random order, up to maxHeld bytes.
 func encodedImages(ctx context.Context, path string) (images [][]byte, err error) {
 	c := config.Default()
-	src, closeSource, err := openData(path, c)
+	src, closeSource, err := openData(ctx, path, c)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (b benchLoaderCommand) Run(term *terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	src, closeSource, err := openData(b.Data, c)
+	src, closeSource, err := openData(term.ctx, b.Data, c)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func measureLoader(ctx context.Context, src source, c *config.Config, d time.Dur
 	if manifest.Samples() == 0 {
 		return nil, usage("no images in the data; name a folder with JPEG, PNG or WebP files, or tar shards of them")
 	}
-	b := &loaderBench{line: newPipeline(&session{config: c, source: src}, loader.Token{}), bad: map[ingest.ID]bool{}}
+	b := &loaderBench{line: newPipeline(&session{config: c, in: &input{bounded: src, manifest: manifest}}, loader.Token{}), bad: map[ingest.ID]bool{}}
 	if b.batches, err = b.line.start(ctx); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"mocostream/config"
 	"mocostream/internal/synth"
+	"mocostream/sink"
 	"mocostream/sink/report"
 	"mocostream/train/eval"
 )
@@ -17,7 +18,7 @@ import (
 type demoCommand struct {
 	logFlags
 	Out  string `default:"demo" placeholder:"DIR" help:"Folder for images, run and report."`
-	From string `enum:"dir" default:"dir" help:"Where images come from: dir."`
+	From string `enum:"dir,s3,kafka" default:"kafka" help:"Where images come from: dir, or a stand-in for s3 or kafka in this process."`
 	JSON bool   `name:"json" help:"Print the outcome as one JSON object on stdout."`
 }
 
@@ -27,9 +28,13 @@ func (demoCommand) Help() string {
 nearest neighbours against an untrained encoder and raw pixels. Stopped by Ctrl-C it writes a checkpoint, and the same
 command goes on from there.
 
+From kafka or s3 the images are streamed through a broker or an object store in this process, stand-ins that need nothing
+installed. A trainer in a process of its own reads them, is killed half-way, and another one goes on from its checkpoint;
+the ledger of what was trained on then shows that no image was missed or taken twice.
+
 Example:
   mocostream demo
-  mocostream demo --out /tmp/demo --json`
+  mocostream demo --from s3 --out /tmp/demo --json`
 }
 
 const (
@@ -71,12 +76,16 @@ func wholeDemo(d demoCommand) demo {
 // folder is where the images of a set are.
 func (d demo) folder(set string) string { return filepath.Join(d.Out, "images", set) }
 
-func (d demo) config() (*config.Config, error) {
-	c, err := config.LoadForTraining("", append([]string{
+func (d demo) config(feed *demoFeed) (*config.Config, error) {
+	set := append([]string{
 		"ingest.dir=" + d.folder("train"),
-		"sink.dir=" + filepath.Join(d.Out, "run"),
+		"sink.dir=" + filepath.Join(d.Out, "run"), "sink.ledger=true",
 		fmt.Sprintf("eval.probes=[{name: glyphs, reference: %q, query: %q, limit: 900}]", d.folder("train"), d.folder("query")),
-	}, d.set...))
+	}, d.set...)
+	if feed != nil {
+		set = append(set, feed.set...)
+	}
+	c, err := config.LoadForTraining("", set)
 	if err != nil {
 		return nil, fmt.Errorf("configuration of the demo: %v", err) // %v: not the user's configuration
 	}
@@ -94,6 +103,9 @@ type demoOutcome struct {
 	Checkpoint string  `json:"checkpoint"`
 	Steps      int64   `json:"steps"`
 	Stopped    bool    `json:"stopped"`
+	From       string  `json:"from"`
+
+	Ledger *sink.LedgerReport `json:"ledger,omitempty"`
 }
 
 // Run implements the command.
@@ -101,15 +113,26 @@ func (d demoCommand) Run(term *terminal) error { return wholeDemo(d).run(term) }
 
 func (d demo) run(term *terminal) error {
 	started := time.Now()
-	c, err := d.config()
-	if err != nil {
-		return err
-	}
 	if err := d.draw(term); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(d.Out, "run.yaml"), []byte(config.Print(c)), 0o644); err != nil {
+	feed, err := d.openFeed(term.ctx)
+	if err != nil {
+		return err
+	}
+	c, err := d.config(feed)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(d.Out, "run.yaml")
+	if err := os.WriteFile(file, []byte(config.Print(c)), 0o644); err != nil {
 		return fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	if feed != nil {
+		defer feed.close()
+		if err := d.stream(term, c, feed, file); err != nil {
+			return err
+		}
 	}
 	var judged *demoOutcome
 	result, err := pretrain(term, c, d.logFlags, false, func(s *session) (err error) {
@@ -123,7 +146,12 @@ func (d demo) run(term *terminal) error {
 		judged = &demoOutcome{}
 	}
 	judged.Seconds, judged.Report, judged.Checkpoint = time.Since(started).Seconds(), result.Report, result.Checkpoint
-	judged.Steps, judged.Stopped = result.Steps, result.Stopped
+	judged.Steps, judged.Stopped, judged.From = result.Steps, result.Stopped, d.From
+	if !judged.Stopped {
+		if judged.Ledger, err = d.ledger(term, c); err != nil {
+			return err
+		}
+	}
 	if d.JSON {
 		return printJSON(term.out, judged)
 	}
@@ -184,6 +212,20 @@ func (d demo) judge(term *terminal, s *session) (*demoOutcome, error) {
 	}, writeSummary(s.config.Sink.Dir, kept)
 }
 
+// ledger counts what the steps took.
+func (d demo) ledger(term *terminal, c *config.Config) (*sink.LedgerReport, error) {
+	folder, err := sink.Resolve(c.Sink.Dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	ck, err := sink.Read(folder)
+	if err != nil {
+		return nil, err
+	}
+	report, err := checkLedger(term.ctx, c.Sink.Dir, ck)
+	return &report, err
+}
+
 // demoClassGrid shows a few images of each class.
 func demoClassGrid() ([]byte, error) {
 	const each = 6
@@ -209,11 +251,13 @@ func (d demo) print(term *terminal, o *demoOutcome, c *config.Config) (err error
   untrained encoder  %5.1f %%
   raw pixels         %5.1f %%
 %d steps, %.0f s in all
+ledger: %d images in %d steps; missing=%d repeated=%d
 
 report      %s
 checkpoint  %s
 config      %s
 `, d.queries, demoClasses, 100.0/demoClasses, 100*o.Top1, 100*o.Untrained, 100*o.Pixels, o.Steps, o.Seconds,
+		o.Ledger.Samples, o.Ledger.LastStep, o.Ledger.Missing, o.Ledger.Repeated,
 		o.Report, o.Checkpoint, filepath.Join(d.Out, "run.yaml"))
 	return err
 }

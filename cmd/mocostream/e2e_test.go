@@ -306,7 +306,7 @@ func TestJSONLog(t *testing.T) {
 
 func TestDemoConfig(t *testing.T) {
 	d := wholeDemo(demoCommand{Out: "a demo's folder, with: a #"})
-	c, err := d.config()
+	c, err := d.config(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"mocostream/sink"
 	"mocostream/train"
 	"mocostream/train/eval"
+
+	"go.uber.org/zap"
 )
 
 type embedCommand struct {
@@ -67,7 +69,7 @@ func (c embedCommand) Run(term *terminal) error {
 
 // embedTo writes the features of every image of data to a Parquet file.
 func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, data, out string) (written int, bad []loader.DeadLetter, err error) {
-	src, closeSource, err := openData(data, j.config)
+	src, closeSource, err := openData(ctx, data, j.config)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -90,20 +92,24 @@ func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, data, out s
 	return written, bad, w.Close()
 }
 
-// openData opens a folder or shards for one reading; its list of files lives in a temporary folder.
-func openData(path string, like *config.Config) (source, func(), error) {
+// openData opens a folder, shards or s3://bucket/prefix for one reading; its list of files lives in a temporary folder.
+func openData(ctx context.Context, path string, like *config.Config) (source, func(), error) {
 	manifests, err := os.MkdirTemp("", "mocostream-data-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("make temporary folder: %w", err)
 	}
 	c := *like
-	c.Ingest = config.Ingest{Labels: true}
-	if holdsShards(path) {
+	c.Ingest = config.Ingest{Labels: true, S3: like.Ingest.S3, ImageColumn: like.Ingest.ImageColumn, LabelColumn: like.Ingest.LabelColumn}
+	c.Ingest.S3.URL, c.Ingest.S3.Follow = "", false
+	switch {
+	case strings.HasPrefix(path, "s3://"):
+		c.Ingest.S3.URL = path
+	case holdsShards(path):
 		c.Ingest.Shards = path
-	} else {
+	default:
 		c.Ingest.Dir = path
 	}
-	src, err := openSource(&c, manifests, "")
+	src, err := openSource(ctx, &c, manifests, "", zap.NewNop())
 	if err != nil {
 		_ = os.RemoveAll(manifests)
 		return nil, nil, err
@@ -114,7 +120,7 @@ func openData(path string, like *config.Config) (source, func(), error) {
 	}, nil
 }
 
-// holdsShards says whether path names tar files: a file, a pattern, or a folder with some in it.
+// holdsShards says whether path names shards: a file, a pattern, or a folder with some in it.
 func holdsShards(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -123,7 +129,7 @@ func holdsShards(path string) bool {
 	if !info.IsDir() {
 		return true
 	}
-	for _, pattern := range []string{"*.tar", "*.tar.gz", "*.tgz"} {
+	for _, pattern := range []string{"*.tar", "*.tar.gz", "*.tgz", "*.parquet", "*.arrow", "*.arrows", "*.feather"} {
 		if found, _ := filepath.Glob(filepath.Join(path, pattern)); len(found) > 0 {
 			return true
 		}

@@ -33,10 +33,13 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done (also after 
 // commands is the command line, one field a subcommand.
 type commands struct {
 	Train   trainCommand   `cmd:"" help:"Pre-train an encoder; goes on by itself from the newest checkpoint."`
+	Daemon  daemonCommand  `cmd:"" help:"Train on what comes in for as long as it comes, watched and steered from outside."`
+	Ctl     ctlCommand     `cmd:"" help:"Ask a daemon how it is, and steer it."`
 	Eval    evalCommands   `cmd:"" help:"Judge an encoder."`
 	Embed   embedCommand   `cmd:"" help:"Write features of images to a Parquet file."`
 	Export  exportCommand  `cmd:"" help:"Write an encoder for torchvision and timm."`
 	Preview previewCommand `cmd:"" help:"Draw images with their augmented views."`
+	Ledger  ledgerCommand  `cmd:"" help:"Show that every sample was trained on exactly once."`
 	Report  reportCommand  `cmd:"" help:"Write a run's report, one HTML file."`
 	Demo    demoCommand    `cmd:"" help:"Show the whole path on made-up images."`
 	Synth   synthCommand   `cmd:"" help:"Write made-up labelled images."`
@@ -46,6 +49,7 @@ type commands struct {
 	Config  configCommands `cmd:"" help:"Write, check and explain configuration."`
 	Doctor  doctorCommand  `cmd:"" help:"Check backend, decoder and disk, and say what would be faster."`
 	Version versionCommand `cmd:"" help:"Print versions."`
+	Examine examineCommand `cmd:"" hidden:""`
 }
 
 // terminal is where a command writes and how it is stopped.

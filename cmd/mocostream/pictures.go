@@ -24,11 +24,22 @@ import (
 func firstSamples(ctx context.Context, src ingest.Bounded, c *config.Config, n int, use func(*loader.Sample) error) error {
 	o := loaderOptions(c, loader.Token{})
 	o.Epochs = 1
+	return takeSamples(ctx, loader.NewBounded(src, o), n, use)
+}
+
+// first calls use with the n samples after o.Start, in training order, or with all there are. It waits for a stream.
+func (in *input) first(ctx context.Context, o loader.Options, n int, use func(*loader.Sample) error) error {
+	plain := *in
+	plain.window, plain.ledger = nil, nil // a look ahead is to leave no trace
+	return takeSamples(ctx, plain.loader(o), n, use)
+}
+
+func takeSamples(ctx context.Context, from sampleLoader, n int, use func(*loader.Sample) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	samples := make(chan loader.Sample)
-	group.Go(func() error { return loader.NewBounded(src, o).Run(ctx, samples) })
+	group.Go(func() error { return from.Run(ctx, samples) })
 	var failed error
 	taken := 0
 	for s := range samples {
@@ -47,15 +58,15 @@ func firstSamples(ctx context.Context, src ingest.Bounded, c *config.Config, n i
 	return failed
 }
 
-// previewRows renders n images with the two views that training would make of them in its first epoch. Images that
-// cannot be decoded are left out.
-func previewRows(ctx context.Context, src ingest.Bounded, c *config.Config, n int) ([]report.PreviewRow, error) {
+// previewRows renders the n images that samples gives with the two views that training would make of them in its first
+// epoch. Images that cannot be decoded are left out.
+func previewRows(c *config.Config, n int, samples func(use func(*loader.Sample) error) error) ([]report.PreviewRow, error) {
 	recipe, err := recipeOf(c)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	var rows []report.PreviewRow
-	err = firstSamples(ctx, src, c, n, func(s *loader.Sample) error {
+	err = samples(func(s *loader.Sample) error {
 		original, err := augment.DecodeRGB(s.Image(), limitsOf(c))
 		if err != nil {
 			return nil // the run records it; a preview has no use for it

@@ -14,7 +14,7 @@ import (
 type pipeline struct {
 	session *session
 	first   loader.Token
-	loader  *loader.Bounded
+	loader  sampleLoader
 	pool    *augment.Pool
 
 	group  *errgroup.Group
@@ -32,10 +32,14 @@ func (p *pipeline) start(ctx context.Context) (<-chan augment.Batch, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	if p.pool, err = augment.NewPool(recipe, poolOptions(c, p.first)); err != nil {
+	o := poolOptions(c, p.first)
+	if q := p.session.quarantine; q != nil {
+		o.Refused = q.refuse
+	}
+	if p.pool, err = augment.NewPool(recipe, o); err != nil {
 		return nil, err
 	}
-	p.loader = loader.NewBounded(p.session.source, loaderOptions(c, p.first))
+	p.loader = p.session.in.loader(loaderOptions(c, p.first))
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.group, ctx = errgroup.WithContext(ctx)
 	samples, batches := make(chan loader.Sample, c.Train.Batch), make(chan augment.Batch)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"mocostream/config"
+	"mocostream/loader"
 	"mocostream/sink/report"
 )
 
@@ -44,14 +45,16 @@ func (p previewCommand) Run(term *terminal) error {
 	if path == "" {
 		return usage("no images: give --data, or -c FILE with ingest.dir or ingest.shards")
 	}
-	src, closeSource, err := openData(path, c)
+	src, closeSource, err := openData(term.ctx, path, c)
 	if err != nil {
 		return err
 	}
 	defer closeSource()
 	var rows []report.PreviewRow
 	err = term.interruptible(func(ctx context.Context) (err error) {
-		rows, err = previewRows(ctx, src, c, p.Images)
+		rows, err = previewRows(c, p.Images, func(use func(*loader.Sample) error) error {
+			return firstSamples(ctx, src, c, p.Images, use)
+		})
 		return err
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mocostream/loader"
 	"mocostream/sink"
 	"mocostream/sink/report"
 	"mocostream/train"
@@ -211,17 +212,30 @@ func (s *session) startSamples() int64 {
 
 // draw writes the preview and the neighbours of the training images.
 func (s *session) draw(ctx context.Context) error {
-	rows, err := previewRows(ctx, s.source, s.config, 12)
-	if err != nil {
-		return err
-	}
-	if err := s.picture(previewFile, func() ([]byte, error) { return report.PNG(report.PreviewGrid(rows)) }); err != nil {
-		return err
+	if s.in.bounded != nil {
+		if err := s.drawPreview(ctx); err != nil {
+			return err
+		}
 	}
 	if s.neighbours != nil {
 		return s.drawNeighbours(ctx, *s.neighbours)
 	}
-	return s.drawNeighbours(ctx, eval.Source{Bounded: s.source})
+	if s.in.bounded == nil {
+		return nil // what a stream brought is gone
+	}
+	return s.drawNeighbours(ctx, eval.Source{Bounded: s.in.bounded})
+}
+
+// drawPreview draws the first images with their views.
+func (s *session) drawPreview(ctx context.Context) error {
+	const images = 12
+	rows, err := previewRows(s.config, images, func(use func(*loader.Sample) error) error {
+		return firstSamples(ctx, s.in.bounded, s.config, images, use)
+	})
+	if err != nil {
+		return err
+	}
+	return s.picture(previewFile, func() ([]byte, error) { return report.PNG(report.PreviewGrid(rows)) })
 }
 
 // labelNeighbours draws the report's neighbours from a labelled folder in place of the training images.

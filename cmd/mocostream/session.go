@@ -10,11 +10,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
+	"mocostream/augment"
 	"mocostream/augment/jpeg"
 	"mocostream/config"
-	"mocostream/ingest"
 	"mocostream/internal/cliprogress"
+	"mocostream/internal/control"
+	"mocostream/internal/failpoint"
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
 	"mocostream/sink"
@@ -27,24 +30,44 @@ import (
 // deadLettersKey is where a checkpoint keeps the length of the dead-letter file.
 const deadLettersKey = "dead_letters"
 
+// sessionOptions say what a session is to do and who watches.
+type sessionOptions struct {
+	config       *config.Config // as the user wrote it
+	log          *zap.Logger
+	writer       *lateWriter // where log lines go
+	acceptChange bool
+	standby      bool           // wait while another process has the run
+	watch        *watch         // nil: nobody watches
+	calls        *control.Calls // what others want done between steps; nil: nobody wants anything
+	locked       func() error   // called once the run folder is this process's; nil: nobody asks
+}
+
 // session is one pre-training run in its run folder: everything that train wires together.
 type session struct {
+	sessionOptions
 	asked  *config.Config // as the user wrote it
 	config *config.Config // with what auto stands for, once the source is known
-	log    *zap.Logger
-	writer *lateWriter // where log lines go
 
-	store    *sink.Store
-	metrics  *sink.Metrics
-	dead     *sink.DeadLetters
-	source   source
-	manifest *ingest.Manifest
-	backend  *train.Backend
-	trainer  *train.Trainer
+	store      train.Checkpoints
+	lost       chan error // tells that another process has taken the run over; nil: none can
+	quarantine *quarantine
+	metrics    *sink.Metrics
+	dead       *sink.DeadLetters
+	deadTopic  *deadTopic   // nil: none
+	ledger     *sink.Ledger // nil: none is kept
+	in         *input
+	backend    *train.Backend
+	trainer    *train.Trainer
+	loop       *train.Loop
 
 	from     *train.Checkpoint // nil at the start
 	fromName string
-	bad      int64 // dead letters of this process
+	bad      int64            // dead letters of this process
+	last     train.StepResult // of this process
+
+	publisher  sink.Publisher
+	published  published
+	embeddings *embeddings // nil: none are sent
 
 	neighbours *eval.Source // labelled images for the report's neighbours; nil: the training images
 
@@ -52,24 +75,26 @@ type session struct {
 }
 
 // openSession opens the run folder, finds the newest checkpoint and brings source and trainer to where it was taken.
-func openSession(ctx context.Context, c *config.Config, log *zap.Logger, writer *lateWriter, acceptChange bool) (s *session, err error) {
-	s = &session{asked: c, config: c, log: log, writer: writer}
+func openSession(ctx context.Context, o sessionOptions) (s *session, err error) {
+	if o.watch == nil {
+		o.watch = newWatch()
+	}
+	if o.calls == nil {
+		o.calls = control.NewCalls()
+	}
+	s = &session{sessionOptions: o, asked: o.config, config: o.config}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 			s = nil
 		}
 	}()
-	if err = s.openStore(ctx, acceptChange); err != nil {
-		return s, err
+	for _, open := range []func(context.Context) error{s.openStore, s.openInput, s.openTrainer, s.openRecords, s.openPublisher, s.openEmbeddings} {
+		if err = open(ctx); err != nil {
+			return s, err
+		}
 	}
-	if err = s.openSource(ctx); err != nil {
-		return s, err
-	}
-	if err = s.openTrainer(); err != nil {
-		return s, err
-	}
-	return s, s.openRecords()
+	return s, nil
 }
 
 // close closes everything in reverse.
@@ -84,26 +109,36 @@ func (s *session) close() error {
 
 func (s *session) onClose(f func() error) { s.closers = append(s.closers, f) }
 
-func (s *session) openStore(ctx context.Context, acceptChange bool) (err error) {
-	k := s.config.Sink
-	s.store, err = sink.OpenStore(k.Dir, sink.Options{
-		Keep: k.Keep, KeepEvery: int64(k.KeepEvery),
-		Warn: func(text string) { s.log.Warn(text) },
-	})
-	if err != nil {
+func (s *session) openStore(ctx context.Context) (err error) {
+	if s.store, err = s.lockStore(ctx); err != nil {
 		return err
 	}
-	s.onClose(s.store.Close)
+	if s.locked != nil {
+		if err = s.locked(); err != nil {
+			return err
+		}
+	}
 	s.from, s.fromName, err = s.store.Newest(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return s.openQuarantine()
 	}
 	if err != nil {
 		return err
 	}
 	s.log.Info("going on from checkpoint", zap.String("checkpoint", s.fromName), zap.Int64("step", s.from.Step))
 	s.warnOtherVersions()
-	return s.checkChanges(acceptChange)
+	if err := s.checkChanges(s.acceptChange); err != nil {
+		return err
+	}
+	return s.openQuarantine()
+}
+
+// openQuarantine notes that this process lives. One that ends by itself, even with an error, is no death.
+func (s *session) openQuarantine() (err error) {
+	if s.quarantine, err = openQuarantine(s.config.Sink.Dir, s.fromName); err == nil {
+		s.onClose(s.quarantine.goodbye)
+	}
+	return err
 }
 
 // warnOtherVersions says when another program made the checkpoint: bits may differ from here on.
@@ -141,27 +176,22 @@ func (s *session) checkChanges(accept bool) error {
 	return nil
 }
 
-func (s *session) openSource(ctx context.Context) (err error) {
-	hash := ""
-	if s.from != nil && s.from.Token.Progress.Bounded != nil {
-		hash = s.from.Token.Progress.Bounded.Source
-	}
-	if s.source, err = openSource(s.config, manifestDir(s.config.Sink.Dir), hash); err != nil {
+func (s *session) openInput(ctx context.Context) (err error) {
+	if s.in, err = openInput(ctx, s.config, s.log, s.from); err != nil {
 		return err
 	}
-	s.onClose(s.source.Close)
-	if s.manifest, err = s.source.Manifest(ctx); err != nil {
-		return err
+	s.onClose(s.in.Close)
+	if t, ok := s.in.feed.(*topics); ok {
+		t.committed = s.watch.committed
 	}
-	s.log.Info("source", zap.Int64("images", s.manifest.Samples()), zap.Int32("files", s.manifest.Len()), zap.String("manifest", s.manifest.Hash()[:12]))
-	s.config = resolved(s.asked, s.manifest.Samples())
-	if images := s.manifest.Samples(); images < int64(s.config.Train.Batch) {
+	s.config = resolved(s.asked, s.in.images())
+	if images := s.in.images(); images < int64(s.config.Train.Batch) {
 		return usage("the source holds %d images, fewer than a batch (train.batch is %d); lower train.batch or add images", images, s.config.Train.Batch)
 	}
 	return nil
 }
 
-func (s *session) openTrainer() (err error) {
+func (s *session) openTrainer(context.Context) (err error) {
 	if s.backend, err = train.OpenBackend(s.config.Train.Backend); err != nil {
 		return err
 	}
@@ -170,10 +200,10 @@ func (s *session) openTrainer() (err error) {
 	if s.backend.Advice != "" {
 		s.log.Info("a faster backend could be used", zap.String("advice", s.backend.Advice))
 	}
-	o := trainOptions(s.config, s.manifest.Samples())
-	if int64(o.K) >= s.manifest.Samples() {
+	o := trainOptions(s.config, s.in.images())
+	if int64(o.K) >= s.in.images() {
 		s.log.Warn("the queue is as long as the whole set: most negatives are views of images seen moments ago; lower train.k",
-			zap.Int("k", o.K), zap.Int64("images", s.manifest.Samples()))
+			zap.Int("k", o.K), zap.Int64("images", s.in.images()))
 	}
 	if s.trainer, err = train.New(s.backend, o); err != nil {
 		return usageError{err}
@@ -220,7 +250,7 @@ func (s *session) weightsFile(path string) (string, error) {
 }
 
 // openRecords opens metrics and dead letters and cuts off what the checkpoint does not know of.
-func (s *session) openRecords() (err error) {
+func (s *session) openRecords(ctx context.Context) (err error) {
 	step, length := int64(-1), int64(0)
 	if s.from != nil {
 		step = s.from.Step
@@ -241,47 +271,155 @@ func (s *session) openRecords() (err error) {
 	err = s.dead.Truncate(length)
 	if errors.Is(err, sink.ErrChanged) {
 		s.log.Warn("the dead-letter file is shorter than the checkpoint knows", zap.Error(err))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.openLedger(); err != nil {
+		return err
+	}
+	return s.openDeadTopic(ctx)
+}
+
+// openLedger opens the record of what steps take, where one is wanted.
+func (s *session) openLedger() (err error) {
+	if !s.config.Sink.Ledger {
 		return nil
+	}
+	if s.ledger, err = sink.OpenLedger(s.config.Sink.Dir, s.from); err == nil {
+		s.onClose(s.ledger.Close)
+		s.in.ledger = s.ledger
 	}
 	return err
 }
 
 // run trains until the end, stop, or an error.
 func (s *session) run(ctx context.Context, stop <-chan struct{}, bar *cliprogress.Progress) (train.Summary, error) {
+	ctx, done := s.unlessLost(ctx)
+	defer done()
+	summary, err := s.trainOn(ctx, stop, bar)
+	if cause := context.Cause(ctx); err != nil && errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return summary, err
+}
+
+func (s *session) trainOn(ctx context.Context, stop <-chan struct{}, bar *cliprogress.Progress) (train.Summary, error) {
 	start := loader.Token{}
 	if s.from != nil {
 		start = s.from.Token
 	}
+	if s.quarantine.due() {
+		if err := s.examine(ctx, start); err != nil {
+			return train.Summary{}, err
+		}
+	}
 	line := newPipeline(s, start)
-	loop := train.NewLoop(s.trainer, s.store, train.LoopOptions{
-		Steps: int64(s.config.Train.Steps), Epochs: int64(s.config.Train.Epochs), PerPass: s.manifest.Samples(),
-		CheckpointEvery: int64(s.config.Sink.CheckpointEvery), ProbeEvery: int64(s.config.Eval.Every), Stop: stop,
-	}, train.Hooks{
-		Step:  func(r train.StepResult) error { return s.step(r, bar) },
-		Dead:  s.deadLetters,
-		Seal:  s.seal,
-		Probe: s.probe,
-		Saved: func(name string, step int64) error {
-			s.log.Info("checkpoint", zap.String("checkpoint", name), zap.Int64("step", step))
-			return nil
-		},
-	}, s.from, s.fromName)
+	s.loop = train.NewLoop(s.trainer, s.store, s.loopOptions(stop), s.hooks(ctx, bar), s.from, s.fromName)
 	batches, err := line.start(ctx)
 	if err != nil {
 		return train.Summary{}, err
 	}
-	summary, loopErr := loop.Run(ctx, batches)
+	s.watch.attach(s, line)
+	s.watch.state.Ready()
+	defer s.embed(ctx)()
+	summary, loopErr := s.loop.Run(ctx, batches)
+	s.calls.End()
 	if err := line.stop(); err != nil { // the cause of a source that ended
 		return summary, errors.Join(err, s.deadLetters(line.pool.Undelivered()))
 	}
 	return summary, loopErr
 }
 
-func (s *session) step(r train.StepResult, bar *cliprogress.Progress) error {
+// embed has the embeddings sent until the returned function is called.
+func (s *session) embed(ctx context.Context) (stop func()) {
+	if s.embeddings == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.embeddings.run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+func (s *session) loopOptions(stop <-chan struct{}) train.LoopOptions {
+	o := train.LoopOptions{
+		Steps: int64(s.config.Train.Steps), Epochs: int64(s.config.Train.Epochs), PerPass: s.in.perPass(),
+		CheckpointEvery: int64(s.config.Sink.CheckpointEvery), CheckpointInterval: s.config.Sink.CheckpointInterval,
+		ProbeEvery: int64(s.config.Eval.Every), Stop: stop, Control: s.calls.C(), WaitNotice: waitNotice,
+	}
+	if s.in.feed != nil {
+		o.Epochs = 0
+	}
+	return o
+}
+
+// waitNotice is how long a trainer waits for data before the log says so.
+const waitNotice = 10 * time.Second
+
+// hooks are what a run does between steps.
+func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Hooks {
+	return train.Hooks{
+		Batch: s.batch,
+		Step:  func(r train.StepResult) error { return s.step(ctx, r, bar) },
+		Dead:  s.deadLetters,
+		Seal:  func(c *train.Checkpoint) error { return s.seal(ctx, c) },
+		Probe: s.probe,
+		Saved: func(name string, step int64) error { return s.saved(ctx, name, step) },
+		Waiting: func(since time.Time) {
+			s.log.Info("waiting for data", zap.Duration("for", time.Since(since).Round(time.Second)))
+			s.watch.waiting(since)
+		},
+		Resumed: func() {
+			s.log.Info("data came")
+			s.watch.resumed()
+		},
+	}
+}
+
+// batch is shown what a step is about to take.
+func (s *session) batch(b *augment.Batch) error {
+	failpoint.Hit(failpoint.StepBefore)
+	if s.ledger == nil {
+		return nil
+	}
+	return s.ledger.Take(b)
+}
+
+func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress.Progress) error {
+	failpoint.Hit(failpoint.StepAfter)
+	if s.ledger != nil {
+		if err := s.ledger.Finish(r.Step); err != nil {
+			return err
+		}
+	}
+	s.in.finished(s.loop.Token().Position)
 	bar.Update(cliprogress.Line{
 		Step: r.Step, Epoch: r.Epoch, Loss: r.Loss, ImagesPerSecond: r.ImagesPerSecond, DataWait: r.DataWait,
 	})
-	return s.metrics.Step(r)
+	s.last = r
+	s.watch.step(r)
+	if err := s.metrics.Step(r); err != nil {
+		return err
+	}
+	return s.publishDue(ctx, r.Step)
+}
+
+// saved does what must wait until a checkpoint is durable.
+func (s *session) saved(ctx context.Context, name string, step int64) error {
+	s.log.Info("checkpoint", zap.String("checkpoint", name), zap.Int64("step", step))
+	failpoint.Hit(failpoint.CommitBefore)
+	s.in.saved(ctx, name, s.loop.Token().Progress)
+	failpoint.Hit(failpoint.CommitAfter)
+	s.watch.saved(name, step, s.loop.SaveTook())
+	return nil
 }
 
 // deadLetters records undecodable images; the first of a run is worth a log line.
@@ -294,17 +432,42 @@ func (s *session) deadLetters(letters []loader.DeadLetter) error {
 			zap.String("key", letters[0].Key), zap.String("reason", letters[0].Reason), zap.String("detail", letters[0].Detail))
 	}
 	s.bad += int64(len(letters))
-	return s.dead.Write(letters)
+	for _, l := range letters {
+		s.watch.bad(l.Reason)
+	}
+	if err := s.dead.Write(letters); err != nil {
+		return err
+	}
+	return s.deadTopic.add(letters)
 }
 
 // seal completes a checkpoint with what only the session knows.
-func (s *session) seal(c *train.Checkpoint) error {
+func (s *session) seal(ctx context.Context, c *train.Checkpoint) error {
 	length, err := s.dead.Sync()
 	if err != nil {
 		return err
 	}
 	if c.Extra[deadLettersKey], err = json.Marshal(length); err != nil {
 		return err
+	}
+	if c.Extra[publishedKey], err = json.Marshal(s.published); err != nil {
+		return err
+	}
+	if s.ledger != nil {
+		if err := s.ledger.Seal(c); err != nil {
+			return err
+		}
+	}
+	if err := s.deadTopic.seal(ctx, c.Extra); err != nil {
+		return err
+	}
+	if err := s.in.seal(c); err != nil {
+		return err
+	}
+	if s.embeddings != nil {
+		if err := s.embeddings.seal(c); err != nil {
+			return err
+		}
 	}
 	c.Config = config.Essential(s.asked)
 	c.Versions = versions(s.backend)

@@ -84,7 +84,7 @@ func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, 
 	}
 	writer := &lateWriter{Writer: term.err}
 	log := lf.logger(writer)
-	s, err := openSession(term.ctx, c, log, writer, acceptChange)
+	s, err := openSession(term.ctx, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange})
 	if err != nil {
 		return outcome{}, err
 	}
@@ -97,7 +97,7 @@ func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, 
 
 func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome, error) {
 	started := time.Now()
-	total := totalSteps(s.config, s.manifest.Samples())
+	total := totalSteps(s.config, s.in.images())
 	bar := cliprogress.New(term.err, isTerminal(term.err), s.log, s.config.Sink.LogEvery, total)
 	if isTerminal(term.err) {
 		s.writer.bar = bar

@@ -9,9 +9,7 @@ import (
 
 	"mocostream/augment"
 	"mocostream/config"
-	"mocostream/ingest"
 	"mocostream/ingest/dir"
-	"mocostream/ingest/shards"
 	"mocostream/loader"
 	"mocostream/train"
 	"mocostream/train/eval"
@@ -19,26 +17,6 @@ import (
 
 // manifests is the sub-folder of a run folder that keeps the lists of its sources.
 const manifests = "manifests"
-
-// source is a bounded source that can be closed.
-type source interface {
-	ingest.Bounded
-	Close() error
-}
-
-// openSource opens what the configuration names; hash is the manifest to read, "" lists anew.
-func openSource(c *config.Config, manifestDir, hash string) (source, error) {
-	if c.Ingest.Shards != "" {
-		return shards.New(shards.Options{
-			Path: c.Ingest.Shards, ManifestDir: manifestDir, ManifestHash: hash,
-			Labels: c.Ingest.Labels, MaxBytes: c.Loader.Limits.MaxBytes,
-		})
-	}
-	return dir.New(dir.Options{
-		Root: c.Ingest.Dir, ManifestDir: manifestDir, ManifestHash: hash,
-		Labels: c.Ingest.Labels, MaxBytes: c.Loader.Limits.MaxBytes,
-	})
-}
 
 // openLabelled opens a folder with a sub-folder a class.
 func openLabelled(ctx context.Context, root, manifestDir string, limits augment.Limits) (eval.Source, func() error, error) {
@@ -94,7 +72,7 @@ func loaderOptions(c *config.Config, start loader.Token) loader.Options {
 	l := c.Loader
 	return loader.Options{
 		Seed: c.Train.Seed, Shuffle: true, ShuffleWindow: l.Shuffle.Window, ShuffleBuffer: l.Shuffle.Buffer,
-		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start,
+		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start.Clone(),
 	}
 }
 
@@ -103,7 +81,7 @@ func poolOptions(c *config.Config, start loader.Token) augment.PoolOptions {
 	return augment.PoolOptions{
 		Workers: l.Workers, Batch: c.Train.Batch, Size: c.Augment.Size, Seed: c.Train.Seed,
 		Bad:   loader.BadRule{MaxFraction: l.MaxBadFraction, Window: l.BadWindow},
-		Start: start, KeepDeadImages: l.StoreImages,
+		Start: start.Clone(), KeepDeadImages: l.StoreImages,
 	}
 }
 
@@ -153,10 +131,13 @@ func resolved(c *config.Config, images int64) *config.Config {
 	return &r
 }
 
-// totalSteps is the length of the run: batches run on across the ends of epochs.
+// totalSteps is the length of the run, 0 if it has no end: batches run on across the ends of epochs.
 func totalSteps(c *config.Config, images int64) int64 {
 	if c.Train.Steps > 0 {
 		return int64(c.Train.Steps)
+	}
+	if c.Ingest.Stream() != "" {
+		return 0
 	}
 	batch := int64(c.Train.Batch)
 	return (int64(c.Train.Epochs)*images + batch - 1) / batch
