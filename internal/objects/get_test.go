@@ -159,8 +159,8 @@ func TestReadCanceled(t *testing.T) {
 
 // A body that comes slowly is not a stalled one, however long it takes in all.
 func TestSlowBody(t *testing.T) {
-	s, c, f := start(t, s3server.Options{}, objects.Options{Stall: 250 * time.Millisecond, Deadline: time.Millisecond})
-	data := noise(20_000)
+	s, c, f := start(t, s3server.Options{}, objects.Options{Stall: time.Second, Deadline: time.Millisecond})
+	data := noise(60_000)
 	s.Put(bucket, "o", data)
 	o := stat(t, c, "o")
 	f.set(always("", s3server.Fault{Chunk: 1000, Delay: 20 * time.Millisecond}))

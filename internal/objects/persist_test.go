@@ -103,7 +103,7 @@ func TestFatalAtOnce(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	var warnings []string
 	c := open(t, objects.Options{
-		Endpoint: "http://127.0.0.1:1", Deadline: 50 * time.Millisecond,
+		Endpoint: "http://127.0.0.1:1", Deadline: 300 * time.Millisecond,
 		Warn: func(text string) { warnings = append(warnings, text) },
 	})
 	for range 2 {
@@ -112,7 +112,7 @@ func TestNobodyThere(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "connection refused; trying for up to 50ms") {
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "connection refused; trying for up to 300ms") {
 		t.Errorf("warned %q", warnings)
 	}
 }
