@@ -67,5 +67,5 @@ func hopeless(err error) bool {
 	var record tls.RecordHeaderError
 	var verification *tls.CertificateVerificationError
 	return errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &name) || errors.As(err, &record) ||
-		errors.As(err, &verification) || errors.Is(err, errTooOld)
+		errors.As(err, &verification) || errors.Is(err, errTooOld) || permanent(err)
 }
