@@ -3,6 +3,7 @@ package s3
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -73,7 +74,7 @@ func (b *bucket) client(t testing.TB) *objects.Client {
 func (b *bucket) clientWith(t testing.TB, o objects.Options) *objects.Client {
 	t.Helper()
 	o.Endpoint, o.PathStyle, o.Anonymous = b.url, true, o.AccessKey == nil
-	o.Deadline, o.MaxBackoff, o.Stall = 10*time.Second, 2*time.Millisecond, 500*time.Millisecond
+	o.Deadline, o.MaxBackoff, o.Stall = 30*time.Second, 2*time.Millisecond, cmp.Or(o.Stall, 10*time.Second)
 	c, err := objects.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -135,7 +135,8 @@ func (r *remote) Close() error {
 }
 
 const (
-	bodyBuffer = 256 << 10
+	// bodyBuffer is small, since what it holds is copied once more than what is read past it into a record.
+	bodyBuffer = 32 << 10
 	// reopenAfter is the number of unwanted bytes from which another request costs less than reading them.
 	reopenAfter = 4 << 20
 )

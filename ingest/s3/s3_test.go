@@ -12,10 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mocostream/ingest"
 	"mocostream/ingest/ingesttest"
 	"mocostream/ingest/internal/shard"
+	"mocostream/internal/objects"
 	"mocostream/internal/s3server"
 )
 
@@ -249,7 +251,8 @@ func TestFaults(t *testing.T) {
 			b.Put(testBucket, "0.jpg", picture("zero", 9000))
 			b.Put(testBucket, "1.tar", tarOf(t, "one", 9, 3000))
 			b.Put(testBucket, "2.parquet", parquetOf(t, "two", 9, 3000))
-			s := source(t, b, Options{Labels: true})
+			client := b.clientWith(t, objects.Options{Stall: 300 * time.Millisecond})
+			s := source(t, b, Options{Client: client, Labels: true})
 			m, err := s.Manifest(t.Context())
 			if err != nil {
 				t.Fatal(err)
