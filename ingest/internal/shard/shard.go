@@ -32,7 +32,7 @@ type Object interface {
 	Name() string
 	// Size is the length in bytes.
 	Size() int64
-	// ReaderAt reads anywhere; columnar formats need it. ctx of Open bounds it.
+	// ReaderAt reads anywhere; columnar formats need it. Cancelling the reader's Next closes the Object, which ends it.
 	io.ReaderAt
 	// From reads on from a byte, for formats that are read through. What it returns may be an io.Seeker (whence: any);
 	// then what nobody wants is not read.
