@@ -118,13 +118,15 @@ func publish(t *testing.T, p Publisher, version, text, want string) {
 
 func TestPublishers(t *testing.T) {
 	for name, make := range showcases {
-		t.Run(name, func(t *testing.T) {
-			for what, test := range map[string]func(*testing.T, showcase){
-				"versions": testVersions, "keep": testKeepVersions, "refused": testRefused, "killed": testPublishKilled,
-			} {
-				t.Run(what, func(t *testing.T) { test(t, make(t)) })
-			}
-		})
+		t.Run(name, func(t *testing.T) { publisherSuite(t, make) })
+	}
+}
+
+func publisherSuite(t *testing.T, make func(t *testing.T) showcase) {
+	for what, test := range map[string]func(*testing.T, showcase){
+		"versions": testVersions, "keep": testKeepVersions, "refused": testRefused, "killed": testPublishKilled,
+	} {
+		t.Run(what, func(t *testing.T) { test(t, make(t)) })
 	}
 }
 

@@ -31,7 +31,7 @@ func openS3(t *testing.T, b bucketOfTest, edit func(*S3Options)) *S3Store {
 
 // chain returns the numbers that the newest generation goes back to by its parents, as far as they are still there, having
 // compared their sums, and the steps that the newest one names, both newest first.
-func chain(t *testing.T, b *heapBucket) (numbers, steps []int64) {
+func chain(t *testing.T, b objectClient) (numbers, steps []int64) {
 	t.Helper()
 	p, _ := newPlace(b, "b", "runs/a")
 	newest, err := p.newestTip(t.Context(), func(text string) { t.Error(text) })
@@ -119,41 +119,45 @@ func TestReturningWriterIsFencedAtADeletedNumber(t *testing.T) {
 // chain of the survivor.
 func TestTwoWritersRace(t *testing.T) {
 	for round := range 50 {
-		b := newBucket()
-		var writers [2]*S3Store
-		var errs [2]error
-		var saved [2][]int64
-		var both sync.WaitGroup
-		for i := range writers {
-			both.Go(func() {
-				writers[i], saved[i], errs[i] = raceOnce(t, b, int64(1+i*10))
-			})
+		raceTwo(t, newBucket(), round)
+	}
+}
+
+func raceTwo(t *testing.T, b bucketOfTest, round int) {
+	t.Helper()
+	var writers [2]*S3Store
+	var errs [2]error
+	var saved [2][]int64
+	var both sync.WaitGroup
+	for i := range writers {
+		both.Go(func() {
+			writers[i], saved[i], errs[i] = raceOnce(t, b, int64(1+i*10))
+		})
+	}
+	both.Wait()
+	alive := 0
+	for i, w := range writers {
+		if errs[i] == nil {
+			errs[i] = w.Check(t.Context())
 		}
-		both.Wait()
-		alive := 0
-		for i, w := range writers {
-			if errs[i] == nil {
-				errs[i] = w.Check(t.Context())
-			}
-			if errs[i] == nil {
-				alive++
-			} else if !errors.Is(errs[i], ErrFenced) {
-				t.Fatalf("round %d: %v", round, errs[i])
-			}
+		if errs[i] == nil {
+			alive++
+		} else if !errors.Is(errs[i], ErrFenced) {
+			t.Fatalf("round %d: %v", round, errs[i])
 		}
-		if alive != 1 {
-			t.Fatalf("round %d: %d survive: %v", round, alive, errs)
-		}
-		_, steps := chain(t, b)
-		for _, step := range append(saved[0], saved[1]...) {
-			if !slices.Contains(steps, step) {
-				t.Fatalf("round %d: step %d was saved and is not among %v", round, step, steps)
-			}
+	}
+	if alive != 1 {
+		t.Fatalf("round %d: %d survive: %v", round, alive, errs)
+	}
+	_, steps := chain(t, b)
+	for _, step := range append(saved[0], saved[1]...) {
+		if !slices.Contains(steps, step) {
+			t.Fatalf("round %d: step %d was saved and is not among %v", round, step, steps)
 		}
 	}
 }
 
-func raceOnce(t *testing.T, b *heapBucket, step int64) (s *S3Store, saved []int64, err error) {
+func raceOnce(t *testing.T, b bucketOfTest, step int64) (s *S3Store, saved []int64, err error) {
 	h := &s3Shelf{bucket: b, cache: t.TempDir()}
 	if s, err = OpenS3Store(t.Context(), h.options(Options{})); err != nil {
 		return nil, nil, err
