@@ -73,15 +73,13 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// broker starts one with users of all mechanisms.
+// broker starts one with the topic "images".
 func broker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(2, "images")}, opts...)...)
-	must(t, err)
-	t.Cleanup(c.Close)
-	return c
+	return startCluster(t, append([]kfake.Opt{kfake.SeedTopics(2, "images")}, opts...)...)
 }
 
+// withUsers makes a broker ask for one of all mechanisms.
 func withUsers() []kfake.Opt {
 	return []kfake.Opt{
 		kfake.EnableSASL(), kfake.Superuser("PLAIN", "me", password),
