@@ -38,11 +38,8 @@ type topic struct {
 	partitions map[int32]leader
 }
 
-// leader is who leads a partition; broker is -1 while there is none.
-type leader struct {
-	broker int32
-	epoch  int32
-}
+// leader is the broker that leads a partition; -1 while there is none.
+type leader int32
 
 // metadata asks for the topics named; nil asks for all of them.
 func (c *client) metadata(ctx context.Context, topics []string) (*cluster, error) {
@@ -81,7 +78,7 @@ func clusterOf(res *kmsg.MetadataResponse) *cluster {
 			seen.err = kafkago.Error(t.ErrorCode)
 		}
 		for _, p := range t.Partitions {
-			seen.partitions[p.Partition] = leader{p.Leader, p.LeaderEpoch}
+			seen.partitions[p.Partition] = leader(p.Leader)
 		}
 		view.topics[*t.Topic] = seen
 	}

@@ -23,14 +23,7 @@ func makeBatch(t testing.TB, base int64, last int32, codec compress.Compression,
 			continue
 		}
 		count++
-		record := []byte{0}
-		record = binary.AppendVarint(record, int64(10*delta))
-		record = binary.AppendVarint(record, int64(delta))
-		record = binary.AppendVarint(record, -1)
-		record = append(binary.AppendVarint(record, int64(len(value))), value...)
-		record = binary.AppendVarint(record, 1)
-		record = append(binary.AppendVarint(record, 1), 'h')
-		record = append(binary.AppendVarint(record, 2), "v1"...)
+		record := makeRecord(delta, value)
 		body = append(binary.AppendVarint(body, int64(len(record))), record...)
 	}
 	if codec != compress.None {
@@ -44,6 +37,23 @@ func makeBatch(t testing.TB, base int64, last int32, codec compress.Compression,
 		}
 		body = packed.Bytes()
 	}
+	return sealBatch(base, last, codec, count, body)
+}
+
+// makeRecord writes a record without its length.
+func makeRecord(delta int, value string) []byte {
+	record := []byte{0}
+	record = binary.AppendVarint(record, int64(10*delta))
+	record = binary.AppendVarint(record, int64(delta))
+	record = binary.AppendVarint(record, -1)
+	record = append(binary.AppendVarint(record, int64(len(value))), value...)
+	record = binary.AppendVarint(record, 1)
+	record = append(binary.AppendVarint(record, 1), 'h')
+	return append(binary.AppendVarint(record, 2), "v1"...)
+}
+
+// sealBatch puts a head before the records of a batch.
+func sealBatch(base int64, last int32, codec compress.Compression, count int, body []byte) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(base))
 	b = binary.BigEndian.AppendUint32(b, uint32(batchHead-batchPrefix+len(body)))
 	b = binary.BigEndian.AppendUint32(b, 7) // leader epoch

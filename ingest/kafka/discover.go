@@ -67,7 +67,7 @@ func (r *reader) reach(ctx context.Context) error {
 			return err
 		}
 		if waiting := troubles.pause(ctx); waiting != nil {
-			return errors.Join(context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }
@@ -180,15 +180,15 @@ func (r *reader) leader(name string, id topicID, partition int32) (leader, error
 	t, ok := r.view.topics[name]
 	switch {
 	case !ok || errors.Is(t.err, kafkago.UnknownTopicOrPartition):
-		return leader{}, fmt.Errorf("topic %q is gone; waiting for it", name)
+		return -1, fmt.Errorf("topic %q is gone; waiting for it", name)
 	case t.err != nil:
-		return leader{}, t.err
+		return -1, t.err
 	case t.id != id:
-		return leader{}, fmt.Errorf("topic %q was made anew", name)
+		return -1, fmt.Errorf("topic %q was made anew", name)
 	}
 	l, ok := t.partitions[partition]
-	if !ok || l.broker < 0 {
-		return leader{}, kafkago.LeaderNotAvailable
+	if !ok || l < 0 {
+		return -1, kafkago.LeaderNotAvailable
 	}
 	return l, nil
 }

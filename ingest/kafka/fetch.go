@@ -26,7 +26,7 @@ func (b *buffers) get(size int) []byte {
 	if kept, ok := b.pool.Get().(*[]byte); ok && cap(*kept) >= size {
 		return (*kept)[:size]
 	}
-	return make([]byte, size)
+	return make([]byte, size, (size+readStep-1)/readStep*readStep) // round, so that it fits again
 }
 
 func (b *buffers) put(buf []byte) {

@@ -74,14 +74,14 @@ func (o *output) close() {
 }
 
 // add gathers a message, whose bytes stay as they are until flush.
-func (o *output) add(ctx context.Context, row ingest.Row, rec *record, seen witness) error {
+func (o *output) add(ctx context.Context, row ingest.Row, rec *record, seen []witness) error {
 	if len(o.rows) > 0 && (len(o.rows) == groupRecords || o.bytes+len(rec.Value) > chunkBytes) {
 		if err := o.flush(ctx); err != nil {
 			return err
 		}
 	}
 	o.rows, o.records = append(o.rows, row), append(o.records, rec)
-	o.witnesses = append(o.witnesses, seen)
+	o.witnesses = append(o.witnesses, seen...)
 	o.bytes += len(rec.Value)
 	return nil
 }

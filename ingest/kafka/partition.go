@@ -137,7 +137,7 @@ func (p *partition) fetch(ctx context.Context, offset int64, epoch int32) (*fram
 	if err != nil {
 		return nil, err
 	}
-	return p.r.client.fetch(ctx, fetchCall{broker: l.broker, topic: p.topic, id: p.id, partition: p.number, offset: offset, epoch: epoch,
+	return p.r.client.fetch(ctx, fetchCall{broker: int32(l), topic: p.topic, id: p.id, partition: p.number, offset: offset, epoch: epoch,
 		maxBytes: int32(p.r.fetchBytes()), maxWait: maxWait, committed: true}, p.r.memory, &p.urgent, &p.r.pool)
 }
 
@@ -155,7 +155,7 @@ func (p *partition) insist(ctx context.Context, f func(broker int32) error) erro
 	for {
 		l, err := p.r.leader(p.topic, p.id, p.number)
 		if err == nil {
-			err = f(l.broker)
+			err = f(int32(l))
 		}
 		if err == nil {
 			return nil
@@ -164,7 +164,7 @@ func (p *partition) insist(ctx context.Context, f func(broker int32) error) erro
 			return fmt.Errorf("topic %q partition %d: %w", p.topic, p.number, err)
 		}
 		if waiting := p.endure(ctx, err); waiting != nil {
-			return fmt.Errorf("topic %q partition %d: %w", p.topic, p.number, errors.Join(waiting, err))
+			return fmt.Errorf("topic %q partition %d: %w: %w", p.topic, p.number, waiting, err)
 		}
 	}
 }

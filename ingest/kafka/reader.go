@@ -66,6 +66,9 @@ func openReader(ctx context.Context, s *Source, done ingest.Progress) (*reader, 
 		return nil, err
 	}
 	transport.MetadataTopics = []string{} // kafka-go needs to know the brokers only
+	if transport.MetadataTTL == 0 {
+		transport.MetadataTTL = max(s.o.MetadataEvery, time.Second) // brokers that join
+	}
 	slotBytes := int64(windowFor(s.o.MaxBytes) + 2*s.o.MaxBytes + chunkBytes)
 	slots := max(s.o.MemoryLimit/2, slotBytes)
 	r := &reader{

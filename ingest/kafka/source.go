@@ -50,8 +50,8 @@ type Options struct {
 	Overload Overload
 	// MaxBytes is the largest message that is read whole, 0 means 32 MiB; a larger one becomes a sample with a Problem.
 	MaxBytes int
-	// MemoryLimit is the bytes of messages read ahead, decompressors included, 0 means 256 MiB; at least 8 times MaxBytes.
-	// Records handed out are not part of it.
+	// MemoryLimit is the bytes of messages read ahead, decompressors included, 0 means 256 MiB; at least 24 MiB and 8 times
+	// MaxBytes. Records handed out are not part of it.
 	MemoryLimit int64
 	// FetchBytes is how much is asked of a partition at a time; 0 means 1 MiB, less where partitions are many.
 	FetchBytes int
@@ -81,6 +81,9 @@ const (
 	// waited for longer than MergeTimeout, and no topic or partition is added.
 	MergeDeterministic MergeOrder = "deterministic"
 )
+
+// leastMemory is room for one decompressor and some small answers.
+const leastMemory = 24 << 20
 
 // Source reads the partitions of one cluster's topics. Methods may be called concurrently; Stats speak of the reader
 // opened last.
@@ -155,8 +158,9 @@ func (o Options) validate() error {
 		return errors.New("merge: deterministic needs overload: lag; what is shed depends on time")
 	case o.MaxBytes < 1 || o.MaxBytes > 1<<30:
 		return fmt.Errorf("largest message of %d bytes is not in 1..%d", o.MaxBytes, 1<<30)
-	case o.MemoryLimit < 8*int64(o.MaxBytes):
-		return fmt.Errorf("memory limit of %d bytes is below 8 messages of %d bytes; raise ingest.kafka.memory_limit", o.MemoryLimit, o.MaxBytes)
+	case o.MemoryLimit < max(leastMemory, 8*int64(o.MaxBytes)):
+		return fmt.Errorf("memory limit of %d bytes is below the %d that messages of %d bytes need; raise ingest.kafka.memory_limit",
+			o.MemoryLimit, max(leastMemory, 8*int64(o.MaxBytes)), o.MaxBytes)
 	case o.FetchBytes < 1 || o.FetchBytes > 1<<30:
 		return fmt.Errorf("fetch of %d bytes is not in 1..%d", o.FetchBytes, 1<<30)
 	case o.MergeTimeout < 0 || o.MetadataEvery < 0 || o.Timeout < 0 || o.OpenTimeout < 0:

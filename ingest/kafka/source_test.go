@@ -158,7 +158,7 @@ func TestUnreachable(t *testing.T) {
 	c := startCluster(t)
 	o := options(c, "imgs")
 	c.Close()
-	o.OpenTimeout = 300 * time.Millisecond
+	o.OpenTimeout = 3 * time.Second
 	_, err := newSource(t, o).Open(t.Context(), ingest.Progress{})
 	if err == nil || !strings.Contains(err.Error(), "refused") || !strings.Contains(err.Error(), "ingest.kafka.brokers") {
 		t.Errorf("Open: %v", err)
