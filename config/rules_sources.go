@@ -145,6 +145,9 @@ func (c *Config) sinkRules(k *checker) {
 		k.fail(fmt.Sprintf("is %s, and no encoder is ever published that could make features; set sink.publish.every", s.Embeddings.To),
 			"sink.embeddings.to", "sink.publish.every")
 	}
+	if s.Embeddings.To != "none" && c.Ingest.Bounded() != "" && c.Ingest.Stream() == "" {
+		k.fail("is "+s.Embeddings.To+", and the source has an end; use mocostream embed for it", "sink.embeddings.to")
+	}
 	if c.Daemon.HTTP != "" {
 		if host, _, err := net.SplitHostPort(c.Daemon.HTTP); err != nil {
 			k.fail(fmt.Sprintf("%q is no address; write host:port, as 127.0.0.1:9464, or nothing for none", c.Daemon.HTTP), "daemon.http")

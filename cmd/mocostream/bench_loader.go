@@ -13,13 +13,14 @@ import (
 )
 
 type benchLoaderCommand struct {
-	Data    string  `required:"" placeholder:"DIR|SHARDS" help:"Images: a folder, or tar shards (a file, a pattern)."`
+	Data    string  `required:"" placeholder:"DIR|SHARDS|s3://BUCKET/PREFIX" help:"Images: a folder, or shards (a file, a pattern, a folder of them), or a bucket of either."`
 	Workers int     `help:"Goroutines that decode and augment; 0: one a processor."`
 	Seconds float64 `default:"10" help:"How long to measure, after a second of warm-up."`
 	Size    int     `default:"224" help:"Height and width of a view in pixels."`
 	Recipe  string  `enum:"v1,v2" default:"v2" help:"Augmentation of MoCo v1 or v2."`
 	Batch   int     `default:"64" help:"Images of a batch."`
 	JSON    bool    `name:"json" help:"Print one JSON object on stdout."`
+	bucketFlags
 }
 
 // Help is shown below the flags.
@@ -41,7 +42,7 @@ func (b benchLoaderCommand) Run(term *terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	src, closeSource, err := openData(term.ctx, b.Data, c)
+	src, closeSource, err := openData(term.ctx, b.Data, b.like(c))
 	if err != nil {
 		return err
 	}

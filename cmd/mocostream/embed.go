@@ -20,7 +20,7 @@ import (
 
 type embedCommand struct {
 	checkpointFlags
-	Data string `required:"" placeholder:"DIR|SHARDS" help:"Images: a folder, or tar shards (a file, a pattern)."`
+	Data string `required:"" placeholder:"DIR|SHARDS|s3://BUCKET/PREFIX" help:"Images: a folder, or shards (a file, a pattern, a folder of them), or a bucket of either."`
 	Out  string `required:"" placeholder:"FILE.parquet" help:"Where to write."`
 	JSON bool   `name:"json" help:"Print one JSON object on stdout."`
 }
@@ -49,7 +49,7 @@ func (c embedCommand) Run(term *terminal) error {
 	var written int
 	var bad []loader.DeadLetter
 	err = term.interruptible(func(ctx context.Context) (err error) {
-		written, bad, err = j.embedTo(ctx, e, c.Data, c.Out)
+		written, bad, err = j.embedTo(ctx, e, c.bucketFlags, c.Data, c.Out)
 		return err
 	})
 	if err != nil {
@@ -68,8 +68,8 @@ func (c embedCommand) Run(term *terminal) error {
 }
 
 // embedTo writes the features of every image of data to a Parquet file.
-func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, data, out string) (written int, bad []loader.DeadLetter, err error) {
-	src, closeSource, err := openData(ctx, data, j.config)
+func (j *encoderJob) embedTo(ctx context.Context, e *train.Embedder, b bucketFlags, data, out string) (written int, bad []loader.DeadLetter, err error) {
+	src, closeSource, err := openData(ctx, data, b.like(j.config))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -31,10 +31,11 @@ type evalKNNCommand struct {
 
 // checkpointFlags name an encoder.
 type checkpointFlags struct {
-	Checkpoint string `required:"" placeholder:"DIR" help:"Step folder, or run folder (its newest whole checkpoint)."`
+	Checkpoint string `required:"" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Step folder, or run folder (its newest whole checkpoint)."`
 	Encoder    string `enum:"q,k" default:"q" help:"Query (q) or key (k) encoder."`
 	Backend    string `default:"auto" help:"As train.backend."`
 	Workers    int    `help:"Goroutines that decode; 0: one a processor."`
+	bucketFlags
 }
 
 // Help is shown below the flags.
@@ -95,10 +96,11 @@ type encoderJob struct {
 
 // open reads the checkpoint and opens the backend.
 func (f checkpointFlags) open(term *terminal) (*encoderJob, error) {
-	folder, err := sink.Resolve(f.Checkpoint, func(text string) { fmt.Fprintf(term.err, "mocostream: warning: %s\n", text) })
+	folder, done, err := f.resolve(term, f.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	j := &encoderJob{folder: folder, which: f.Encoder, workers: f.Workers}
 	if j.checkpoint, err = sink.Read(folder); err != nil {
 		return nil, err

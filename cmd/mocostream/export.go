@@ -7,11 +7,12 @@ import (
 )
 
 type exportCommand struct {
-	Checkpoint string `required:"" placeholder:"DIR" help:"Step folder, or run folder (its newest whole checkpoint)."`
+	Checkpoint string `required:"" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Step folder, or run folder (its newest whole checkpoint)."`
 	Out        string `required:"" placeholder:"DIR" help:"Folder to write model.safetensors and config.json to."`
 	Full       bool   `help:"Both encoders, heads and queue under facebookresearch/moco's names."`
 	Encoder    string `enum:"q,k" default:"q" help:"Query (q) or key (k) encoder."`
 	JSON       bool   `name:"json" help:"Print one JSON object on stdout."`
+	bucketFlags
 }
 
 // Help is shown below the flags.
@@ -25,10 +26,11 @@ Example:
 
 // Run implements the command.
 func (c exportCommand) Run(term *terminal) error {
-	folder, err := sink.Resolve(c.Checkpoint, func(text string) { fmt.Fprintf(term.err, "mocostream: warning: %s\n", text) })
+	folder, done, err := c.resolve(term, c.Checkpoint)
 	if err != nil {
 		return err
 	}
+	defer done()
 	ck, err := sink.Read(folder)
 	if err != nil {
 		return err

@@ -145,20 +145,20 @@ func (in *input) loader(o loader.Options) sampleLoader {
 	o.Window = in.window
 	switch {
 	case in.feed == nil:
-		return loader.NewBounded(in.bounded, o)
+		return loader.NewBounded(pointedSource{in.bounded}, o)
 	case in.bounded == nil:
 		return loader.NewStream(in.stream(), o)
 	}
 	o.Epochs = in.epochs
-	return loader.NewSequence(in.bounded, in.stream(), o)
+	return loader.NewSequence(pointedSource{in.bounded}, in.stream(), o)
 }
 
 // stream is the feed, with what it passes over in the ledger where there is one.
 func (in *input) stream() ingest.Stream {
 	if in.ledger == nil {
-		return in.feed
+		return pointedStream{in.feed}
 	}
-	return in.ledger.Stream(in.feed)
+	return in.ledger.Stream(pointedStream{in.feed})
 }
 
 // finished is told of the token of every finished step.
@@ -213,6 +213,7 @@ func openSource(ctx context.Context, c *config.Config, manifestDir, hash string,
 		return shards.New(shards.Options{
 			Path: c.Ingest.Shards, ManifestDir: manifestDir, ManifestHash: hash,
 			Labels: c.Ingest.Labels, MaxBytes: c.Loader.Limits.MaxBytes,
+			ImageColumn: c.Ingest.ImageColumn, LabelColumn: c.Ingest.LabelColumn, Warn: warner(log),
 		})
 	}
 	return dir.New(dir.Options{

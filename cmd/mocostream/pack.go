@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
+	"mocostream/config"
 	"mocostream/ingest/dir"
 	"mocostream/ingest/pack"
 	"mocostream/ingest/shards"
+	"mocostream/internal/objects"
 )
 
 type packCommand struct {
@@ -24,6 +28,7 @@ type packCommand struct {
 	Shuffle      bool     `help:"Take the files in an order drawn from the seed."`
 	Seed         uint64   `default:"0" help:"Seed of the order."`
 	JSON         bool     `name:"json" help:"Print one JSON object on stdout."`
+	bucketFlags
 }
 
 // Help is shown below the flags.
@@ -34,7 +39,7 @@ options give equal files. The samples of a shard that is packed again stay toget
 
 Example:
   mocostream pack --data photos --out shards --labels --shuffle
-  mocostream train --set ingest.shards=shards`
+  mocostream pack --data photos --out s3://bucket/photos --format parquet`
 }
 
 // Run implements the command.
@@ -69,7 +74,7 @@ func (c packCommand) pack(ctx context.Context, term *terminal) (pack.Result, err
 	if _, err := src.Manifest(ctx); err != nil { // before a folder is made for it
 		return pack.Result{}, err
 	}
-	to, err := openDestination(c.Out)
+	to, err := c.openDestination(term)
 	if err != nil {
 		return pack.Result{}, err
 	}
@@ -106,11 +111,29 @@ func openPacked(path string, labels bool, term *terminal) (source, func(), error
 }
 
 // openDestination makes the place that shards go to.
-func openDestination(out string) (pack.Destination, error) {
-	if strings.HasPrefix(out, "s3://") {
-		return nil, usage("--out %s: shards cannot be written into a bucket; pack into a folder and copy it", out)
+func (c packCommand) openDestination(term *terminal) (pack.Destination, error) {
+	if !strings.HasPrefix(c.Out, bucketScheme) {
+		return pack.Folder(c.Out)
 	}
-	return pack.Folder(out)
+	bucket, prefix, ok := config.Bucket(c.Out)
+	if !ok {
+		return nil, usage("--out %s: is no place in a bucket; write s3://bucket/prefix", c.Out)
+	}
+	client, err := c.client(term)
+	if err != nil {
+		return nil, err
+	}
+	prefix = strings.TrimSuffix(prefix, "/")
+	for o, err := range client.List(term.ctx, bucket, strings.TrimPrefix(prefix+"/", "/"), "") {
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: %w", c.Out, err)
+		}
+		return nil, usage("--out %s: holds objects already, as %s; name an empty prefix", c.Out, o.Key)
+	}
+	return pack.Upload("", func(ctx context.Context, name string, body io.ReadSeeker) error {
+		_, err := client.Put(ctx, bucket, path.Join(prefix, name), body, objects.PutOptions{})
+		return err
+	}), nil
 }
 
 // byteSize is a flag such as 256MiB.

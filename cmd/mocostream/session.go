@@ -386,6 +386,7 @@ func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Ho
 
 // batch is shown what a step is about to take.
 func (s *session) batch(b *augment.Batch) error {
+	failpoint.Hit(failpoint.Batch)
 	failpoint.Hit(failpoint.StepBefore)
 	if s.ledger == nil {
 		return nil
