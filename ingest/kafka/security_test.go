@@ -132,6 +132,7 @@ func TestRefusedConnections(t *testing.T) {
 	mutual := &tls.Config{Certificates: []tls.Certificate{a.pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool}
 	users := broker(t, withUsers()...)
 	encrypted, both := broker(t, kfake.TLS(server)), broker(t, kfake.TLS(mutual))
+	encryptedUsers := broker(t, append(withUsers(), kfake.TLS(server))...)
 	login := func(kind, secret string) Security {
 		return Security{SASL: kind, Username: "me", Password: NewSecret(secret)}
 	}
@@ -146,6 +147,7 @@ func TestRefusedConnections(t *testing.T) {
 		"wrong password, scram2":  {users, login(SASLScramSHA512, password+"!"), ErrAuthentication, "ingest.kafka.password"},
 		"characters":              {users, login(SASLScramSHA512, password+"\x01"), ErrAuthentication, "characters"},
 		"no login":                {users, Security{}, nil, "ingest.kafka.sasl"},
+		"no login over TLS":       {encryptedUsers, Security{TLS: true, CAFile: a.caFile}, nil, "login (ingest.kafka.sasl)"},
 		"plaintext to TLS":        {encrypted, Security{}, nil, "ingest.kafka.tls"},
 		"login to TLS":            {encrypted, login(SASLPlain, password), nil, "ingest.kafka.tls"},
 		"unknown authority":       {encrypted, Security{TLS: true}, ErrTrust, "ingest.kafka.ca_file"},

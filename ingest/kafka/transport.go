@@ -133,25 +133,38 @@ func (w *watched) look(p []byte, err error) error {
 	case w.read == 0 && len(p) > 1 && (p[0] == 21 || p[0] == 22) && p[1] == 3:
 		return refuse(ErrProtocol, err, "read from broker "+w.addr, "the port speaks TLS; set %s to true", s.setting("tls"))
 	case errors.Is(err, io.EOF) && s.SASL == "":
-		return fmt.Errorf("read from broker %s: %w: it hung up at once; it may ask for a login (%s) or TLS (%s)",
-			w.addr, io.ErrUnexpectedEOF, s.setting("sasl"), s.setting("tls"))
+		return s.hungUp(w.addr)
 	}
 	return err
 }
 
+// hungUp says what it may mean when a broker ends a young connection that nobody has logged in on.
+func (s *Security) hungUp(addr string) error {
+	remedy := s.setting("sasl")
+	if !s.TLS {
+		remedy += ") or TLS (" + s.setting("tls")
+	}
+	return fmt.Errorf("read from broker %s: %w: it hung up at once; it may ask for a login (%s)", addr, io.ErrUnexpectedEOF, remedy)
+}
+
 // encrypted is a connection with TLS. Since TLS 1.3 a broker may refuse a client's certificate after the handshake, with
-// the first answer.
+// the first answer, or hang up on who does not log in.
 type encrypted struct {
 	*tls.Conn
 	addr     string
 	security *Security
+	read     int // bytes so far; one goroutine reads
 }
 
 // Read implements net.Conn.
 func (e *encrypted) Read(p []byte) (int, error) {
 	n, err := e.Conn.Read(p)
-	if remoteAlert(err) {
+	switch {
+	case remoteAlert(err):
 		err = e.security.explainTLS(e.addr, err)
+	case e.read < firstAnswers && errors.Is(err, io.EOF) && e.security.SASL == "":
+		err = e.security.hungUp(e.addr)
 	}
+	e.read += n
 	return n, err
 }
