@@ -107,7 +107,9 @@ func produce(t testing.TB, client *kgo.Client, topic string, partition int32, n 
 func options(c *kfake.Cluster, topics ...string) Options {
 	return Options{Brokers: c.ListenAddrs(), Topics: topics, Decoder: plainDecoder{}, MetadataEvery: 50 * time.Millisecond,
 		Timeout: 2 * time.Second, OpenTimeout: patience, MaxBytes: 1 << 20, MemoryLimit: 64 << 20,
-		Transport: func() (*kafkago.Transport, error) { return &kafkago.Transport{MetadataTTL: 100 * time.Millisecond}, nil }}
+		Transport: func() (*kafkago.Transport, error) {
+			return &kafkago.Transport{MetadataTTL: 100 * time.Millisecond}, nil
+		}}
 }
 
 func newSource(t testing.TB, o Options) *Source {
