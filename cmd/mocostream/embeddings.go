@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mocostream/augment"
+	"mocostream/ingest"
 	"mocostream/internal/control"
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
@@ -32,6 +33,7 @@ const (
 // crash, under the same keys.
 type embeddings struct {
 	session *session
+	from    ingest.Stream
 	send    func(ctx context.Context, version string, rows []sink.Embedded) error
 	calls   *control.Calls
 
@@ -53,7 +55,14 @@ func (s *session) openEmbeddings(ctx context.Context) (err error) {
 	if k.To == "none" || s.in.feed == nil {
 		return nil
 	}
-	e := &embeddings{session: s, calls: s.calls}
+	e := &embeddings{session: s, calls: s.calls, from: s.in.feed}
+	if _, ok := s.in.feed.(*topics); ok { // a reader of its own, so that what is said of lag is of training
+		c := *s.config
+		c.Ingest.Kafka.Group = ""
+		if e.from, err = openTopics(ctx, &c, s.log, s.from); err != nil {
+			return err
+		}
+	}
 	if k.To == "parquet" {
 		parts := sink.EmbeddingParts{Dir: filepath.Join(s.config.Sink.Dir, "embeddings")}
 		e.send = func(_ context.Context, version string, rows []sink.Embedded) error { return parts.Send(version, rows) }
@@ -191,7 +200,7 @@ func (e *embeddings) follow(ctx context.Context) error {
 	o.MemoryLimit /= 4
 	group, ctx := errgroup.WithContext(ctx)
 	samples := make(chan loader.Sample)
-	group.Go(func() error { return loader.NewStream(e.session.in.feed, o).Run(ctx, samples) })
+	group.Go(func() error { return loader.NewStream(e.from, o).Run(ctx, samples) })
 	group.Go(func() error {
 		token := start.Clone()
 		for {
