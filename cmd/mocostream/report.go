@@ -33,6 +33,9 @@ const reportPoints = 4000
 type reportCommand struct {
 	Dir string `arg:"" type:"existingdir" help:"Run folder (sink.dir)."`
 	Out string `placeholder:"FILE.html" help:"Where to write; default: report.html in the run folder."`
+
+	Checkpoint string `placeholder:"s3://BUCKET/PREFIX" help:"Checkpoints of the run, where they are not in its folder (sink.s3.url)."`
+	bucketFlags
 }
 
 // Help is shown below the flags.
@@ -46,7 +49,20 @@ Example:
 
 // Run implements the command.
 func (r reportCommand) Run(term *terminal) error {
-	out, err := writeReport(r.Dir, r.Out, func(text string) { fmt.Fprintf(term.err, "mocostream: warning: %s\n", text) })
+	path := r.Checkpoint
+	if path == "" {
+		path = r.Dir
+	}
+	folder, done, err := r.resolve(term, path)
+	if err != nil {
+		return err
+	}
+	defer done()
+	ck, err := sink.Read(folder)
+	if err != nil {
+		return err
+	}
+	out, err := writeReport(r.Dir, r.Out, ck)
 	if err != nil {
 		return err
 	}
@@ -92,16 +108,8 @@ func writeSummary(dir string, s summary) error {
 	return nil
 }
 
-// writeReport renders a run folder; out "" is its report.html.
-func writeReport(dir, out string, warn func(string)) (string, error) {
-	folder, err := sink.Resolve(dir, warn)
-	if err != nil {
-		return "", err
-	}
-	ck, err := sink.Read(folder)
-	if err != nil {
-		return "", err
-	}
+// writeReport renders a run folder as of a checkpoint; out "" is its report.html.
+func writeReport(dir, out string, ck *train.Checkpoint) (string, error) {
 	s, err := readSummary(dir)
 	if err != nil {
 		return "", err
@@ -200,7 +208,11 @@ func (s *session) finish(ctx context.Context, sum train.Summary) (string, error)
 	if err := writeSummary(dir, kept); err != nil {
 		return "", err
 	}
-	return writeReport(dir, "", func(text string) { s.log.Warn(text) })
+	ck, _, err := s.store.Newest(ctx)
+	if err != nil {
+		return "", err
+	}
+	return writeReport(dir, "", ck)
 }
 
 func (s *session) startSamples() int64 {

@@ -49,7 +49,8 @@ type session struct {
 	config *config.Config // with what auto stands for, once the source is known
 
 	store      train.Checkpoints
-	lost       chan error // tells that another process has taken the run over; nil: none can
+	copies     *manifestCopies // nil: lists are in the run folder alone
+	lost       chan error      // tells that another process has taken the run over; nil: none can
 	quarantine *quarantine
 	metrics    *sink.Metrics
 	dead       *sink.DeadLetters
@@ -167,20 +168,30 @@ func (s *session) checkChanges(accept bool) error {
 	}
 	if len(refused) > 0 {
 		return usage("%s holds another run:\n  %s\nset these back, or choose another sink.dir",
-			filepath.Join(s.config.Sink.Dir, s.fromName), strings.Join(refused, "\n  "))
+			s.place(s.fromName), strings.Join(refused, "\n  "))
 	}
 	if len(asked) > 0 {
 		return usage("the configuration changed since %s:\n  %s\nset these back, or say --accept-change",
-			filepath.Join(s.config.Sink.Dir, s.fromName), strings.Join(asked, "\n  "))
+			s.place(s.fromName), strings.Join(asked, "\n  "))
 	}
 	return nil
 }
 
 func (s *session) openInput(ctx context.Context) (err error) {
+	if s.from != nil && s.from.Token.Progress.Bounded != nil {
+		if err = s.copies.bring(ctx, s.from.Token.Progress.Bounded.Source); err != nil {
+			return err
+		}
+	}
 	if s.in, err = openInput(ctx, s.config, s.log, s.from); err != nil {
 		return err
 	}
 	s.onClose(s.in.Close)
+	if s.in.manifest != nil {
+		if err = s.copies.keep(ctx, s.in.manifest.Hash()); err != nil {
+			return err
+		}
+	}
 	if t, ok := s.in.feed.(*topics); ok {
 		t.committed = s.watch.committed
 	}

@@ -36,6 +36,7 @@ func (s *session) lockStore(ctx context.Context) (train.Checkpoints, error) {
 		return nil, err
 	}
 	s.keepLease(ctx, store)
+	s.copies = newManifestCopies(client, s.config)
 	return store, nil
 }
 

@@ -137,9 +137,17 @@ func (s *session) outcome(sum train.Summary) (outcome, error) {
 	}
 	return outcome{
 		Steps: sum.Steps, Samples: sum.Samples, Epoch: sum.Epoch, Loss: sum.Loss,
-		Checkpoint:      filepath.Join(s.config.Sink.Dir, sum.Checkpoint),
+		Checkpoint:      s.place(sum.Checkpoint),
 		ImagesPerSecond: sum.ImagesPerSecond, DataWait: sum.DataWait, Stopped: sum.Stopped, BadImages: s.bad,
 	}, nil
+}
+
+// place is where the checkpoint of a name is.
+func (s *session) place(name string) string {
+	if url := s.config.Sink.S3.URL; url != "" {
+		return joinKey(url, name)
+	}
+	return filepath.Join(s.config.Sink.Dir, name)
 }
 
 // printJSON writes one object on one line.
