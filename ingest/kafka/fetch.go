@@ -17,7 +17,7 @@ import (
 const pooledBytes = 4 << 20
 
 // errMemory says that an answer is larger than the memory for it.
-var errMemory = errors.New("message is larger than the memory for messages; raise ingest.kafka.memory_limit")
+var errMemory = errors.New("message is larger than the memory for messages; raise loader.memory_limit")
 
 // buffers holds memory of answers between their uses.
 type buffers struct{ pool sync.Pool }

@@ -105,7 +105,7 @@ func TestMessageAboveMemory(t *testing.T) {
 	o := options(c, "imgs")
 	o.MemoryLimit = 24 << 20
 	s := openSession(t, newSource(t, o), ingest.Progress{})
-	if err := s.fails(); !strings.Contains(err.Error(), "raise ingest.kafka.memory_limit") {
+	if err := s.fails(); !strings.Contains(err.Error(), "raise loader.memory_limit") {
 		t.Errorf("Next: %v", err)
 	}
 }

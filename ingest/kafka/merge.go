@@ -176,9 +176,11 @@ func (m *merge) receive(c *chunk) {
 func (m *merge) settle(p *partition, h *head) {
 	if h.row < int(h.chunk.record.NumRows()) {
 		h.offset = h.chunk.record.Column(ingest.ColOffset).(*array.Int64).Value(h.row)
+		p.stats.handedOut(h.offset)
 		return
 	}
 	h.offset = h.chunk.next
+	p.stats.handedOut(h.offset)
 	m.done(p, h)
 }
 

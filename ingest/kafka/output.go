@@ -238,10 +238,8 @@ func (o *output) emit(ctx context.Context) error {
 	if err != nil {
 		c.record.Release()
 		c.release()
-		return err
 	}
-	o.p.stats.update(func(s *PartitionStats) { s.Position = c.next })
-	return nil
+	return err
 }
 
 // rowOf reads a row of a record, without its image.

@@ -125,9 +125,7 @@ func (p *partition) step(ctx context.Context) error {
 	if end < 0 {
 		end = f.HighWatermark
 	}
-	p.stats.update(func(s *PartitionStats) {
-		s.End, s.LogStart, s.Position = end, max(s.LogStart, f.LogStartOffset), p.next
-	})
+	p.stats.update(func(s *PartitionStats) { s.End, s.LogStart = end, max(s.LogStart, f.LogStartOffset) })
 	return p.take(ctx, f, end)
 }
 

@@ -214,6 +214,7 @@ func (r *reader) Next(ctx context.Context) (arrow.Record, error) {
 		return nil, err
 	}
 	r.pass(c.passed)
+	c.partition.stats.handedOut(c.next)
 	c.release()
 	return c.record, nil
 }

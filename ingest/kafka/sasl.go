@@ -93,7 +93,7 @@ func (m *mechanism) iam(ctx context.Context) (sasl.Mechanism, error) {
 			return nil, fmt.Errorf("load AWS configuration for %s: %w", SASLAWSMSKIAM, err)
 		}
 		if config.Region == "" {
-			return nil, fmt.Errorf("log in with %s: no region; set %s or AWS_REGION", SASLAWSMSKIAM, m.security.setting("region"))
+			return nil, fmt.Errorf("log in with %s: no region; set %s or AWS_REGION", SASLAWSMSKIAM, m.security.setting("aws_region"))
 		}
 		m.config = &config
 	}
@@ -169,7 +169,7 @@ func (m *mechanism) explain(addr string, err error) error {
 		return err
 	case errors.Is(err, kafkago.SASLAuthenticationFailed), errors.Is(err, ErrAuthentication):
 		if s.SASL == SASLAWSMSKIAM {
-			return refuse(ErrAuthentication, err, what, "check the role's kafka-cluster:Connect permission, its credentials and %s", s.setting("region"))
+			return refuse(ErrAuthentication, err, what, "check the role's kafka-cluster:Connect permission, its credentials and %s", s.setting("aws_region"))
 		}
 		return refuse(ErrAuthentication, err, what, "check %s and %s", s.setting("username"), s.setting("password"))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded):

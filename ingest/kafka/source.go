@@ -108,7 +108,7 @@ func New(o Options) (*Source, error) {
 	var err error
 	if o.Pattern != "" {
 		if s.pattern, err = regexp.Compile("^(?:" + o.Pattern + ")$"); err != nil {
-			return nil, fmt.Errorf("read kafka: pattern of topics: %w; see ingest.kafka.pattern", err)
+			return nil, fmt.Errorf("read kafka: pattern of topics: %w; see ingest.kafka.topic_pattern", err)
 		}
 	}
 	if s.book, err = openBook(o.State); err != nil {
@@ -143,7 +143,7 @@ func (o Options) validate() error {
 	case len(o.Brokers) == 0:
 		return errors.New("no brokers given; set ingest.kafka.brokers")
 	case len(o.Topics) == 0 && o.Pattern == "":
-		return errors.New("no topic given; set ingest.kafka.topics or ingest.kafka.pattern")
+		return errors.New("no topic given; set ingest.kafka.topics or ingest.kafka.topic_pattern")
 	case slices.Contains(o.Topics, ""):
 		return errors.New("a topic without a name; see ingest.kafka.topics")
 	case o.Decoder == nil:
@@ -159,7 +159,7 @@ func (o Options) validate() error {
 	case o.MaxBytes < 1 || o.MaxBytes > 1<<30:
 		return fmt.Errorf("largest message of %d bytes is not in 1..%d", o.MaxBytes, 1<<30)
 	case o.MemoryLimit < max(leastMemory, 8*int64(o.MaxBytes)):
-		return fmt.Errorf("memory limit of %d bytes is below the %d that messages of %d bytes need; raise ingest.kafka.memory_limit",
+		return fmt.Errorf("memory limit of %d bytes is below the %d that messages of %d bytes need; raise loader.memory_limit",
 			o.MemoryLimit, max(leastMemory, 8*int64(o.MaxBytes)), o.MaxBytes)
 	case o.FetchBytes < 1 || o.FetchBytes > 1<<30:
 		return fmt.Errorf("fetch of %d bytes is not in 1..%d", o.FetchBytes, 1<<30)

@@ -173,7 +173,7 @@ func TestOptions(t *testing.T) {
 	}{
 		"no brokers":   {func(o *Options) { o.Brokers = nil }, "ingest.kafka.brokers"},
 		"no topics":    {func(o *Options) { o.Topics = nil }, "ingest.kafka.topics"},
-		"bad pattern":  {func(o *Options) { o.Pattern = "(" }, "ingest.kafka.pattern"},
+		"bad pattern":  {func(o *Options) { o.Pattern = "(" }, "ingest.kafka.topic_pattern"},
 		"share":        {func(o *Options) { o.Share = Share{2, 2} }, "share 2 of 2"},
 		"loss":         {func(o *Options) { o.OnDataLoss = "maybe" }, `on_data_loss "maybe"`},
 		"merge":        {func(o *Options) { o.Merge = "sorted" }, `merge "sorted"`},
@@ -182,7 +182,7 @@ func TestOptions(t *testing.T) {
 		"overload":     {func(o *Options) { o.Overload = Overload{Mode: OverloadSample, MaxLag: 1, Keep: 1} }, "keeps 1"},
 		"jump":         {func(o *Options) { o.Overload = Overload{Mode: OverloadJump, MaxLag: 1, JumpTo: 2} }, "jump to 2"},
 		"no lag":       {func(o *Options) { o.Overload = Overload{Mode: OverloadJump} }, "at least 1"},
-		"memory":       {func(o *Options) { o.MemoryLimit = 1 << 20 }, "ingest.kafka.memory_limit"},
+		"memory":       {func(o *Options) { o.MemoryLimit = 1 << 20 }, "loader.memory_limit"},
 		"state":        {func(o *Options) { o.State = []byte(`{"version":7}`) }, "version 7"},
 		"shed in turn": {func(o *Options) { o.Merge, o.Overload = MergeDeterministic, Overload{Mode: OverloadJump, MaxLag: 1} }, "depends on time"},
 	}

@@ -60,6 +60,13 @@ func (p *partitionStats) update(f func(*PartitionStats)) {
 	f(&p.s)
 }
 
+// handedOut says that Next has given everything before an offset.
+func (p *partitionStats) handedOut(next int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.s.Position = next
+}
+
 func (p *partitionStats) seen(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

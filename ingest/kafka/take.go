@@ -156,7 +156,7 @@ func (p *partition) takeRecord(ctx context.Context, b *batch) error {
 		p.stats.seen(at)
 	}
 	if r.large {
-		return p.out.problem(ctx, row, at, fmt.Sprintf("message of %d bytes is above the limit of %d (ingest.kafka.max_bytes)", r.size, r.limit))
+		return p.out.problem(ctx, row, at, fmt.Sprintf("message of %d bytes is above the limit of %d (ingest.kafka.max_message_bytes)", r.size, r.limit))
 	}
 	headers, err := r.appendHeaders(nil)
 	if err != nil {
