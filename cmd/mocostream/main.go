@@ -45,6 +45,7 @@ type commands struct {
 	Synth   synthCommand   `cmd:"" help:"Write made-up labelled images."`
 	Pack    packCommand    `cmd:"" help:"Write images into shards, with an index."`
 	Index   indexCommand   `cmd:"" help:"Write the index of shards that exist."`
+	Produce produceCommand `cmd:"" help:"Send images to a Kafka topic."`
 	Bench   benchCommands  `cmd:"" help:"Measure."`
 	Config  configCommands `cmd:"" help:"Write, check and explain configuration."`
 	Doctor  doctorCommand  `cmd:"" help:"Check backend, decoder and disk, and say what would be faster."`
