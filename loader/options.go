@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 
+	"mocostream/ingest"
+
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
@@ -38,6 +40,8 @@ type Options struct {
 	Epochs int64
 	// Window, if not nil, passes over samples of a stream that came before.
 	Window *Window
+	// Repeated, if not nil, is told of each sample that Window passes over, before it can count as consumed. Run calls it.
+	Repeated func(ingest.ID)
 	// Start is the token after which to go on; the zero value is the beginning.
 	Start Token
 	// Allocator makes the copies of samples that come many to a record; nil is Go's heap.

@@ -156,6 +156,9 @@ func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Samp
 			s := Sample{Record: f.record, Row: row, Position: position, items: itemsOf(f.record, row)}
 			if l.opts.Window != nil && !l.opts.Window.admit(&s, position) {
 				dropped = append(dropped, duplicate{s.ID(), s.items})
+				if l.opts.Repeated != nil {
+					l.opts.Repeated(s.ID())
+				}
 				f.release(1)
 				continue
 			}

@@ -177,16 +177,19 @@ func (l *Ledger) Finish(step int64) error {
 	return l.append(finishedBody(step))
 }
 
+// Repeated remembers that a sample came before and is passed over, until a checkpoint says that it is consumed.
+func (l *Ledger) Repeated(id ingest.ID) {
+	l.pass(ingest.Span{Source: id.Source, Partition: id.Partition, Start: id.Offset, End: id.Offset + 1})
+}
+
 // pass remembers offsets that a stream says will never be samples, until a checkpoint says that they are consumed.
-func (l *Ledger) pass(spans []ingest.Span) {
+func (l *Ledger) pass(s ingest.Span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range spans {
-		if l.passed[s.Source] == nil {
-			l.passed[s.Source] = ingest.Offsets{}
-		}
-		l.passed[s.Source][s.Partition] = l.passed[s.Source][s.Partition].Add(s.Start, s.End)
+	if l.passed[s.Source] == nil {
+		l.passed[s.Source] = ingest.Offsets{}
 	}
+	l.passed[s.Source][s.Partition] = l.passed[s.Source][s.Partition].Add(s.Start, s.End)
 }
 
 // settle writes down what is passed over and consumed. A reader runs ahead of the steps, and what it passes over beyond a

@@ -21,7 +21,7 @@ type LedgerReport struct {
 	LastStep  int64 `json:"last_step"`
 	Samples   int64 `json:"samples"` // that finished steps took
 	Dead      int64 `json:"dead"`    // that could not be decoded
-	Passed    int64 `json:"passed"`  // offsets that a stream says were never samples
+	Passed    int64 `json:"passed"`  // offsets that were never samples, or came again
 	// Missing counts the samples that should have been in a step and were in none: those that Progress says are consumed,
 	// those between the first and the last of a partition, and those of a bounded source's finished epochs.
 	Missing int64 `json:"missing"`

@@ -143,6 +143,9 @@ type sampleLoader interface {
 
 func (in *input) loader(o loader.Options) sampleLoader {
 	o.Window = in.window
+	if in.ledger != nil {
+		o.Repeated = in.ledger.Repeated
+	}
 	switch {
 	case in.feed == nil:
 		return loader.NewBounded(pointedSource{in.bounded}, o)
