@@ -12,6 +12,7 @@ ARGS    ?=
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
 BROKERS ?= 1
+BUCKET  ?= photos
 
 deps: ## find or install the C compiler and libjpeg-turbo; write bin/build.env
 	@scripts/deps.sh
@@ -38,8 +39,8 @@ kafka-up: ## start Apache Kafka on this machine (BROKERS=1|3) and say how to rea
 kafka-down: ## stop it and remove its data
 	@scripts/servers/kafka-down.sh $(SERVERS)/kafka --wipe
 
-s3-up: ## start an S3 server on this machine and say how to reach it
-	@scripts/servers/s3-up.sh $(SERVERS)/s3
+s3-up: ## start an S3 server on this machine, with a bucket (BUCKET=photos), and say how to reach it
+	@scripts/servers/s3-up.sh $(SERVERS)/s3 --bucket $(BUCKET)
 	@echo '# for a shell: set -a; . $(SERVERS)/s3/env; set +a'
 
 s3-down: ## stop it and remove its data

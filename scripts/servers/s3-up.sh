@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Starts versitygw, an S3 server over a folder, on 127.0.0.1.
 #
-# usage: s3-up.sh DIR [--port PORT|free] [--bin FILE] [--sidecar] [--prefix NAME]
+# usage: s3-up.sh DIR [--port PORT|free] [--bin FILE] [--sidecar] [--prefix NAME] [--bucket NAME]
 #   DIR        data, log, pid file and env lie here
 #   --port     default 17070; free: picked
 #   --bin      the versitygw program; default: what s3-install.sh builds
 #   --sidecar  keeps S3's metadata in plain files (4 files an object) instead of extended attributes; chosen by itself
 #              where the file system has none (tmpfs before Linux 6.6)
 #   --prefix   of the names in DIR/env (default MOCOSTREAM_S3)
+#   --bucket   a bucket to create unless it is there; default: none
 # One that runs already is left alone. Prints and writes DIR/env: PREFIX_ENDPOINT, PREFIX_ACCESS_KEY, PREFIX_SECRET_KEY,
 # PREFIX_REGION. Environment: S3_KEY (mocokey), S3_SECRET (mocosecret), VERSITYGW_VERSION.
 set -euo pipefail
@@ -16,17 +17,18 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $# -ge 1 ] && [ "${1#-}" = "$1" ] || usage
 dir=$(absolute "$1")
 shift
-port=17070 bin='' sidecar=0 prefix=MOCOSTREAM_S3
+port=17070 bin='' sidecar=0 prefix=MOCOSTREAM_S3 bucket=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--sidecar) sidecar=1 && shift && continue ;;
-	--port | --bin | --prefix) [ $# -ge 2 ] || usage ;;
+	--port | --bin | --prefix | --bucket) [ $# -ge 2 ] || usage ;;
 	*) die "unknown option $1" ;;
 	esac
 	case $1 in
 	--port) port=$2 ;;
 	--bin) bin=$2 ;;
 	--prefix) prefix=$2 ;;
+	--bucket) bucket=$2 ;;
 	esac
 	shift 2
 done
@@ -34,6 +36,10 @@ need setsid util-linux
 need flock util-linux
 exec 9>"$dir/.lock"
 flock 9
+if [ -n "$bucket" ]; then
+	[[ $bucket =~ ^[a-z0-9][a-z0-9.-]{2,62}$ ]] || die "--bucket $bucket: no name of a bucket"
+	mkdir -p "$dir/data/$bucket" # which is what a bucket is to this server
+fi
 if p=$(cat "$dir/pid" 2>/dev/null) && [ -n "$p" ] && runs "$p" "$dir/data"; then
 	cat "$dir/env"
 	exit 0
