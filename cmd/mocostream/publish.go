@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"mocostream/augment"
@@ -143,13 +144,14 @@ func (s *session) worse(before, now *publishedVersion) (string, error) {
 	return "", nil
 }
 
-// exportVersion writes the export and makes it the latest.
+// exportVersion writes the export and makes it the latest. Where another one has the name already, of a history that did
+// not survive, v gets the name that it is published under.
 func (s *session) exportVersion(ctx context.Context, v *publishedVersion) (string, error) {
 	folder, err := os.MkdirTemp("", "mocostream-export-")
 	if err != nil {
 		return "", fmt.Errorf("make temporary folder: %w", err)
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	ck, err := s.loop.Checkpoint()
 	if err != nil {
 		return "", err
@@ -163,7 +165,7 @@ func (s *session) exportVersion(ctx context.Context, v *publishedVersion) (strin
 	if err != nil {
 		return "", err
 	}
-	about, err := json.MarshalIndent(map[string]any{"version": v.Version, "step": v.Step, "samples": ck.Samples, "knn_top1": v.Top1}, "", "  ")
+	about, err := json.MarshalIndent(map[string]any{"step": v.Step, "samples": ck.Samples, "knn_top1": v.Top1}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("describe the export: %w", err)
 	}
@@ -171,7 +173,11 @@ func (s *session) exportVersion(ctx context.Context, v *publishedVersion) (strin
 		return "", fmt.Errorf("describe the export: %w", err)
 	}
 	where, err := s.publisher.Publish(ctx, v.Version, folder)
-	if err == nil && s.embeddings != nil {
+	if err != nil {
+		return "", err
+	}
+	v.Version = path.Base(where)
+	if s.embeddings != nil {
 		err = s.embeddings.published(v.Version, ck, running)
 	}
 	return where, err

@@ -211,11 +211,16 @@ func (r *reader) watch(ctx context.Context) error {
 			if err := r.adopt(ctx, view); err != nil {
 				return err
 			}
-			err = wait(ctx, firstPause) // no more often than that
-		} else {
-			if troubles.pause(ctx); troubles.warn() {
-				r.o.Warn(fmt.Sprintf("kafka: brokers %s cannot be asked for topics, trying on: %v", strings.Join(r.o.Brokers, ", "), err))
+			if err := wait(ctx, firstPause); err != nil { // no more often than that
+				return err
 			}
+			continue
+		}
+		if troubles.warn() {
+			r.o.Warn(fmt.Sprintf("kafka: brokers %s cannot be asked for topics, trying on: %v", strings.Join(r.o.Brokers, ", "), err))
+		}
+		if err := troubles.pause(ctx); err != nil {
+			return err
 		}
 	}
 }

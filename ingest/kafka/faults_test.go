@@ -239,14 +239,14 @@ func TestLeadersMove(t *testing.T) {
 func TestBrokerRestarts(t *testing.T) {
 	dir, told := t.TempDir(), &warnings{}
 	port := freePort(t)
-	run := func(c *kfake.Cluster) *kfake.Cluster {
+	run := func() *kfake.Cluster {
 		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "imgs"), kfake.DataDir(dir), kfake.Ports(port))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	c := run(nil)
+	c := run()
 	o := options(c, "imgs")
 	o.Warn = told.add
 	source := newSource(t, o)
@@ -263,7 +263,7 @@ func TestBrokerRestarts(t *testing.T) {
 		}
 		cancel()
 	}
-	c = run(nil)
+	c = run()
 	defer c.Close()
 	after := producer(t, c)
 	produce(t, after, "imgs", 0, 2)

@@ -44,7 +44,7 @@ func (r *records) open(b *batch, limit int) error {
 // shut ends the batch.
 func (r *records) shut() {
 	if r.close != nil {
-		r.close()
+		_ = r.close() // a decompressor in memory
 	}
 	r.batch, r.stream, r.close, r.fields = nil, nil, nil, fields{}
 	if cap(r.scratch) > chunkBytes {
