@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"mocostream/augment"
@@ -29,13 +30,14 @@ const (
 )
 
 // embeddings sends the features of what came in, by the encoder published last: a reader of its own follows the stream,
-// and the encoder works between steps. Its progress is in the checkpoint; what was sent after that is sent again after a
+// and the encoder works between steps. What comes in before one is published is not embedded later. Its progress is in the checkpoint; what was sent after that is sent again after a
 // crash, under the same keys.
 type embeddings struct {
 	session *session
 	from    ingest.Stream
 	send    func(ctx context.Context, version string, rows []sink.Embedded) error
 	calls   *control.Calls
+	embeds  atomic.Bool // an encoder is there
 
 	// Of the loop's goroutine.
 	state   embedState
@@ -72,13 +74,21 @@ func (s *session) openEmbeddings(ctx context.Context) (err error) {
 	if err := e.restore(s.from); err != nil {
 		return err
 	}
+	if f, ok := s.in.feed.(*prefixFeed); ok { // two readers of one list of objects
+		f.behind = func() ingest.Progress { return e.state.Token.Progress }
+	}
 	s.embeddings = e
 	s.onClose(func() error { e.close(); return nil })
 	return nil
 }
 
 func (e *embeddings) restore(from *train.Checkpoint) error {
-	if from == nil || from.Extra[embeddingsKey] == nil {
+	if from == nil {
+		return nil
+	}
+	if from.Extra[embeddingsKey] == nil { // of a run that sent none before: from here on
+		e.state.Token = from.Token.Clone()
+		e.state.Token.Progress.Bounded, e.state.Token.Bad = nil, nil
 		return nil
 	}
 	if err := json.Unmarshal(from.Extra[embeddingsKey], &e.state); err != nil {
@@ -106,6 +116,7 @@ func (e *embeddings) use(version string, weights []safetensors.Tensor) error {
 	}
 	e.close()
 	e.encoder, e.weights, e.state.Version = encoder, weights, version
+	e.embeds.Store(true)
 	return nil
 }
 
@@ -233,6 +244,10 @@ func (e *embeddings) chunk(ctx context.Context, samples <-chan loader.Sample, to
 					return io.EOF
 				}
 				token.Consume(&s)
+				if !e.wants(&s) {
+					s.Release()
+					continue
+				}
 				select {
 				case part <- s:
 				case <-inner.Done():
@@ -262,6 +277,11 @@ func (e *embeddings) chunk(ctx context.Context, samples <-chan loader.Sample, to
 	return e.sent(ctx, *token)
 }
 
+// wants says whether an image is to be decoded: before an encoder is published nothing is, and never what ended a process.
+func (e *embeddings) wants(s *loader.Sample) bool {
+	return e.embeds.Load() && e.session.quarantine.refuse(s.ID()) == ""
+}
+
 // sent notes what need not be sent again.
 func (e *embeddings) sent(ctx context.Context, token loader.Token) error {
 	token = token.Clone()
@@ -274,8 +294,7 @@ type embedded struct {
 	rows    []sink.Embedded
 }
 
-// embed computes features between steps. Before an encoder is published it returns none: nobody is there to embed, and
-// what comes in then is not embedded later.
+// embed computes features between steps.
 func (e *embeddings) embed(ctx context.Context, part <-chan loader.Sample) (versions []embedded, err error) {
 	c := e.session.config
 	transform, err := augment.NewEval(c.Augment.Size, limitsOf(c))
@@ -288,12 +307,10 @@ func (e *embeddings) embed(ctx context.Context, part <-chan loader.Sample) (vers
 		var version string
 		err := e.calls.Do(ctx, func(ctx context.Context) (err error) {
 			version = e.state.Version
-			if e.encoder != nil {
-				features, _, err = e.encoder.Embed(ctx, b.Pixels)
-			}
+			features, _, err = e.encoder.Embed(ctx, b.Pixels)
 			return err
 		})
-		if err != nil || features == nil {
+		if err != nil {
 			return err
 		}
 		if len(versions) == 0 || versions[len(versions)-1].version != version {

@@ -19,7 +19,10 @@ const (
 )
 
 // prefixFeed is a watched prefix as a feed.
-type prefixFeed struct{ *s3.Follow }
+type prefixFeed struct {
+	*s3.Follow
+	behind func() ingest.Progress // of another reader of the list, which must not lose what it has not read; nil: none
+}
 
 func openFollow(ctx context.Context, c *config.Config, log *zap.Logger, from *train.Checkpoint) (*prefixFeed, error) {
 	in := c.Ingest.S3
@@ -53,9 +56,17 @@ func openFollow(ctx context.Context, c *config.Config, log *zap.Logger, from *tr
 
 // seal implements feed.
 func (f *prefixFeed) seal(c *train.Checkpoint) error {
-	addFile(c, followFile, f.Seal(c.Token.Progress))
+	done := c.Token.Progress
+	if f.behind != nil {
+		if other := f.behind(); f.firstGap(other) < f.firstGap(done) {
+			done = other
+		}
+	}
+	addFile(c, followFile, f.Seal(done))
 	return nil
 }
+
+func (f *prefixFeed) firstGap(p ingest.Progress) int64 { return p.Streams[f.Source()][0].FirstGap(0) }
 
 // saved implements feed.
 func (f *prefixFeed) saved(context.Context, string, ingest.Progress) {}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -45,9 +46,10 @@ type quarantined struct {
 
 // quarantine keeps samples away that end the process itself: a decoder's crash leaves no error to handle.
 type quarantine struct {
-	dir string
-	bad map[ingest.ID]string
-	was living
+	dir   string
+	bad   map[ingest.ID]string
+	was   living
+	until int64 // step up to which every step has a checkpoint; see carefully
 }
 
 // openQuarantine reads what a run folder knows of earlier deaths and notes that a process lives, from checkpoint on.
@@ -85,24 +87,31 @@ func (q *quarantine) write(name string, v any) error {
 	return nil
 }
 
+// read reads the list and cuts off a line that a crash left unfinished: its sample is found again.
 func (q *quarantine) read() error {
-	f, err := os.Open(filepath.Join(q.dir, quarantineFile))
+	path := filepath.Join(q.dir, quarantineFile)
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read quarantine: %w", err)
 	}
-	defer f.Close()
-	for d := json.NewDecoder(f); ; {
+	whole := text[:bytes.LastIndexByte(text, '\n')+1]
+	for line := range bytes.Lines(whole) {
 		var one quarantined
-		if err := d.Decode(&one); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil // a line cut short is found again
-		} else if err != nil {
-			return fmt.Errorf("read %s: %w; delete it to examine the images anew", quarantineFile, err)
+		if err := json.Unmarshal(line, &one); err != nil {
+			return fmt.Errorf("read %s: %w; delete it to examine the images anew", path, err)
 		}
 		q.bad[one.ID] = one.Reason
 	}
+	if len(whole) == len(text) {
+		return nil
+	}
+	if err := os.Truncate(path, int64(len(whole))); err != nil {
+		return fmt.Errorf("read quarantine: %w", err)
+	}
+	return nil
 }
 
 // add keeps a sample away for ever.
@@ -137,27 +146,55 @@ func (q *quarantine) goodbye() error {
 	return nil
 }
 
-// examine tries what was in flight when processes died, image by image in a child process, and quarantines what ends it.
+// examine tries what may have been in flight when processes died, image by image in a child process, and quarantines what
+// ends it. An image that was further away than that is met again: from here on every step has its checkpoint, so that the
+// deaths after this one leave it within reach.
 func (s *session) examine(ctx context.Context, start loader.Token) error {
 	n := s.config.Train.Batch * 5 // in the ring, with the trainer and under way
-	s.log.Warn("processes died twice at this checkpoint; trying the images that were in flight one by one",
-		zap.Int("deaths", s.quarantine.was.Deaths), zap.Int("images", n))
+	s.quarantine.until = int64(s.config.Sink.CheckpointEvery)
+	if s.from != nil {
+		s.quarantine.until += s.from.Step
+	}
+	s.log.Warn("processes died twice at this checkpoint; trying the images that were in flight one by one, and checkpointing every step for a while",
+		zap.Int("deaths", s.quarantine.was.Deaths), zap.Int("images", n), zap.Int64("until_step", s.quarantine.until))
 	e := &examination{config: s.config, quarantine: s.quarantine, log: s.log}
 	defer e.end()
+	err := e.each(ctx, func(ctx context.Context, try func(*loader.Sample) error) error {
+		return s.in.first(ctx, loaderOptions(s.config, start), n, try)
+	})
+	if m := s.embeddings; err == nil && m != nil && m.encoder != nil {
+		err = e.each(ctx, func(ctx context.Context, try func(*loader.Sample) error) error {
+			return takeSamples(ctx, loader.NewStream(m.from, loaderOptions(s.config, m.state.Token)), embedChunk, try)
+		})
+	}
+	if err == nil {
+		s.log.Info("examined the images that were in flight", zap.Int("images", e.tried), zap.Int("quarantined", e.found))
+	}
+	return err
+}
+
+// carefully makes a checkpoint of a step that processes have died after.
+func (s *session) carefully(ctx context.Context, step int64) error {
+	if step > s.quarantine.until {
+		return nil
+	}
+	_, err := s.loop.Save(ctx)
+	return err
+}
+
+// each tries the samples that take brings. A stream that brings none for examineWait has no more.
+func (e *examination) each(ctx context.Context, take func(ctx context.Context, try func(*loader.Sample) error) error) error {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	idle := time.AfterFunc(examineWait, cancel)
 	defer idle.Stop()
-	err := s.in.first(wait, loaderOptions(s.config, start), n, func(sample *loader.Sample) error {
+	err := take(wait, func(sample *loader.Sample) error {
 		idle.Reset(examineWait + 2*examineImage)
 		defer idle.Reset(examineWait)
 		return e.try(ctx, sample)
 	})
 	if wait.Err() != nil && ctx.Err() == nil {
-		err = nil // a stream has no more
-	}
-	if err == nil {
-		s.log.Info("examined the images that were in flight", zap.Int("images", e.tried), zap.Int("quarantined", e.found))
+		return nil
 	}
 	return err
 }
@@ -167,13 +204,13 @@ type examination struct {
 	config     *config.Config
 	quarantine *quarantine
 	log        *zap.Logger
+	command    []string // that decodes; nil: this program
 
-	child  *exec.Cmd
-	to     io.WriteCloser
-	from   *bufio.Reader
-	tried  int
-	found  int
-	failed error
+	child *exec.Cmd
+	to    io.WriteCloser
+	from  *bufio.Reader
+	tried int
+	found int
 }
 
 func (e *examination) try(ctx context.Context, s *loader.Sample) error {
@@ -204,11 +241,16 @@ func (e *examination) try(ctx context.Context, s *loader.Sample) error {
 }
 
 func (e *examination) start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("examine images: %w", err)
+	command := e.command
+	if command == nil {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("examine images: %w", err)
+		}
+		command = []string{self, "examine"}
 	}
-	e.child = exec.CommandContext(ctx, self, "examine")
+	var err error
+	e.child = exec.CommandContext(ctx, command[0], command[1:]...)
 	e.child.Env = append(os.Environ(), "GOTRACEBACK=none")
 	if e.to, err = e.child.StdinPipe(); err != nil {
 		return fmt.Errorf("examine images: %w", err)
@@ -225,7 +267,11 @@ func (e *examination) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("examine images: %w", err)
 	}
-	_, _ = e.to.Write(append(limits, '\n')) // a child that is gone shows at the first image
+	_, _ = e.to.Write(append(limits, '\n')) // a child that is gone gives no answer
+	if _, err := e.from.ReadByte(); err != nil {
+		e.end()
+		return errors.New("examine images: the process that is to decode them ends before the first; is there enough memory for a second one?")
+	}
 	return nil
 }
 
@@ -240,7 +286,7 @@ func (e *examination) end() {
 	e.child = nil
 }
 
-// examineCommand is the child process. It answers each image with a byte, whether it could be decoded or not.
+// examineCommand is the child process. It answers the limits, and each image, with a byte, whether it could be decoded or not.
 type examineCommand struct{}
 
 // Run implements the command.
@@ -253,6 +299,9 @@ func (examineCommand) Run(term *terminal) error {
 	var limits augment.Limits
 	if err := json.Unmarshal(line, &limits); err != nil {
 		return usage("examine: limits: %w", err)
+	}
+	if _, err := term.out.Write([]byte{1}); err != nil {
+		return fmt.Errorf("examine: %w", err)
 	}
 	var image []byte
 	for {

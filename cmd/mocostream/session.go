@@ -421,7 +421,10 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 	if err := s.metrics.Step(r); err != nil {
 		return err
 	}
-	return s.publishDue(ctx, r.Step)
+	if err := s.publishDue(ctx, r.Step); err != nil {
+		return err
+	}
+	return s.carefully(ctx, r.Step)
 }
 
 // saved does what must wait until a checkpoint is durable.
