@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // Broker is one broker with one topic.
@@ -39,6 +40,8 @@ func StartBroker(dir, topic string, partitions int32) (*Broker, error) {
 	portFile := filepath.Join(dir, "port")
 	options := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.ClusterID("mocostream-stand-in"), kfake.DataDir(filepath.Join(dir, "log")), kfake.SeedTopics(partitions, topic),
+		// Before topic ids, which are random: a sample's name decides its augmentation, and two demos should be the same.
+		kfake.MaxVersions(kversion.V2_7_0()),
 	}
 	text, _ := os.ReadFile(portFile) // none yet: any port
 	port, _ := strconv.Atoi(strings.TrimSpace(string(text)))
