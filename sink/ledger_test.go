@@ -233,7 +233,11 @@ func stretch(start, end int64) ingest.Span { return ingest.Span{Source: topic, S
 // pass has the ledger's stream pass over a span, as a reader does that runs ahead of the steps.
 func (b *book) pass(spans ...ingest.Span) {
 	b.t.Helper()
-	r, err := b.ledger.Stream(&oneRecord{spans: spans}).Open(b.t.Context(), ingest.Progress{})
+	var done ingest.Progress
+	if b.durable != nil {
+		done = b.durable.Token.Progress
+	}
+	r, err := b.ledger.Stream(&oneRecord{spans: spans}).Open(b.t.Context(), done)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -290,6 +294,23 @@ func TestLedgerForgetsWhatACrashedReaderPassedOver(t *testing.T) {
 	}
 	if got := run(t, func(*book) {}); got.Missing != 2 {
 		t.Errorf("lost by the next: %+v", got)
+	}
+}
+
+// A reader that goes on calls everything before its start passed over, and cannot know that a sample was lost there.
+func TestLedgerIsNotToldWhatWasDoneBefore(t *testing.T) {
+	b := newBook(t)
+	b.pass(stretch(0, 3))
+	b.at.Token.Progress.AddRange(topic, 0, 0, 3)
+	b.step(ids(0, 3, 5))
+	b.at.Token.Progress.Add(id(0, 4, 0)) // lost
+	b.checkpoint()
+	b.start()
+	b.pass(stretch(0, 8))
+	b.at.Token.Progress.AddRange(topic, 0, 6, 8)
+	b.step(ids(0, 8))
+	if got := b.check(); got.Missing != 1 || got.Passed != 5 {
+		t.Errorf("%+v", got)
 	}
 }
 
