@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,27 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// pooledBytes is the largest buffer of an answer that is kept for the next one.
-const pooledBytes = 4 << 20
-
 // errMemory says that an answer is larger than the memory for it.
 var errMemory = errors.New("message is larger than the memory for messages; raise loader.memory_limit")
-
-// buffers holds memory of answers between their uses.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) get(size int) []byte {
-	if kept, ok := b.pool.Get().(*[]byte); ok && cap(*kept) >= size {
-		return (*kept)[:size]
-	}
-	return make([]byte, size, (size+readStep-1)/readStep*readStep) // round, so that it fits again
-}
-
-func (b *buffers) put(buf []byte) {
-	if buf = buf[:cap(buf)]; len(buf) > 0 && len(buf) <= pooledBytes {
-		b.pool.Put(&buf)
-	}
-}
 
 // fetchCall is one request for records of one partition.
 type fetchCall struct {
@@ -56,7 +36,7 @@ type frame struct {
 }
 
 // fetch asks for records. Memory for the answer is taken once its size is known, before it is read.
-func (c *client) fetch(ctx context.Context, call fetchCall, memory *budget, urgent *atomic.Bool, pool *buffers) (*frame, error) {
+func (c *client) fetch(ctx context.Context, call fetchCall, memory *budget, urgent *atomic.Bool, pool *pool) (*frame, error) {
 	req, err := c.fetchRequest(ctx, call)
 	if err != nil {
 		return nil, err
@@ -69,7 +49,7 @@ func (c *client) fetch(ctx context.Context, call fetchCall, memory *budget, urge
 		if f.hold, err = memory.take(ctx, 2*int64(size), urgent); err != nil {
 			return err
 		}
-		f.buf = pool.get(size)
+		f.buf = pool.Allocate(size)
 		_, err = io.ReadFull(a, f.buf)
 		return err
 	})
@@ -84,8 +64,8 @@ func (c *client) fetch(ctx context.Context, call fetchCall, memory *budget, urge
 }
 
 // close gives back what the frame holds; chunks made of it may still hold its memory.
-func (f *frame) close(pool *buffers) {
-	pool.put(f.buf)
+func (f *frame) close(pool *pool) {
+	pool.Free(f.buf)
 	f.buf, f.RecordBatches = nil, nil
 	if f.hold != nil {
 		f.hold.release()

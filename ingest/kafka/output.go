@@ -53,6 +53,7 @@ type output struct {
 	hold    *hold // of the answer being taken
 	slot    *hold // of the decompressor; nil without one
 	end     int64 // of the log
+	left    int   // about how many bytes of records the answer still holds; 0: unknown, as some are left out
 
 	rows      []ingest.Row
 	records   []*record
@@ -110,7 +111,9 @@ func (o *output) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	o.builder.Grow(o.builder.Bytes() + o.bytes)
+	if o.builder.Len() == 0 { // room for what follows in this answer too: later, all would be copied over
+		o.builder.Grow(max(o.bytes, min(o.left, chunkBytes)))
+	}
 	err := o.decode(ctx)
 	o.p.r.source.book.note(o.p.key, o.witnesses)
 	clear(o.records)

@@ -111,7 +111,7 @@ func (p *partition) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.close(&p.r.pool)
+	defer f.close(p.r.pool)
 	switch {
 	case f.ErrorCode == int16(kafkago.OffsetOutOfRange):
 		return p.outOfRange(ctx)
@@ -136,7 +136,7 @@ func (p *partition) fetch(ctx context.Context, offset int64, epoch int32) (*fram
 		return nil, err
 	}
 	return p.r.client.fetch(ctx, fetchCall{broker: int32(l), topic: p.topic, id: p.id, partition: p.number, offset: offset, epoch: epoch,
-		maxBytes: int32(p.r.fetchBytes()), maxWait: maxWait, committed: true}, p.r.memory, &p.urgent, &p.r.pool)
+		maxBytes: int32(p.r.fetchBytes()), maxWait: maxWait, committed: true}, p.r.memory, &p.urgent, p.r.pool)
 }
 
 // offsetAt returns the first offset of a time or an end of the log, asking until there is an answer.

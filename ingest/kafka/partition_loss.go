@@ -79,7 +79,7 @@ func (p *partition) look(ctx context.Context, offset int64) (found witness, ok b
 		if err != nil {
 			return err
 		}
-		defer f.close(&p.r.pool)
+		defer f.close(p.r.pool)
 		switch f.ErrorCode {
 		case 0:
 		case int16(kafkago.OffsetOutOfRange):

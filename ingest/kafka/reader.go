@@ -37,7 +37,7 @@ type reader struct {
 	slotBytes int64   // for one
 	// expandBytes is what a decoder may make of a group of messages, and of the last one of it.
 	expandBytes int64
-	pool        buffers
+	pool        *pool
 
 	cancel context.CancelFunc // ends the loops
 	loops  sync.WaitGroup
@@ -78,6 +78,10 @@ func openReader(ctx context.Context, s *Source, done ingest.Progress) (*reader, 
 		expandBytes: int64(8<<20 + s.o.MaxBytes),
 		chunks:      make(chan *chunk), failed: make(chan struct{}), closed: make(chan struct{}), looks: make(chan struct{}, 1),
 		partitions: map[bookKey]*partition{}, current: map[string]string{},
+	}
+	r.pool = newPool(func() int64 { return r.memory.limit - r.memory.inUse() })
+	if r.o.Mem == nil {
+		r.o.Mem = r.pool
 	}
 	if s.o.Merge == MergeDeterministic {
 		r.merge = newMerge(r)
@@ -266,6 +270,7 @@ func (r *reader) Close() error {
 		if r.merge != nil {
 			r.merge.close()
 		}
+		r.pool.close()
 	})
 	return nil
 }

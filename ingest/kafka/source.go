@@ -61,7 +61,8 @@ type Options struct {
 	Timeout time.Duration
 	// OpenTimeout is how long Open tries to reach the cluster; 0 means 30 s. A reader that is open tries for ever.
 	OpenTimeout time.Duration
-	// Mem is where records are allocated; nil means Go's heap.
+	// Mem is where records are allocated; nil means a pool that records give their images' memory back to when they are
+	// released, for the next ones.
 	Mem memory.Allocator
 	// Warn is told, in a sentence, what a person should know; nil means nobody. It may be called concurrently.
 	Warn func(string)

@@ -38,6 +38,10 @@ func (p *partition) take(ctx context.Context, f *frame, end int64) error {
 func (p *partition) takeBatches(ctx context.Context, f *frame) error {
 	gone := newAborted(f.AbortedTransactions)
 	for src := f.RecordBatches; len(src) > 0; {
+		p.out.left = 0
+		if len(f.AbortedTransactions) == 0 && !p.r.o.Overload.sheds() {
+			p.out.left = len(src)
+		}
 		b, rest, err := nextBatch(src)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil // answers end within a batch
