@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -76,33 +74,11 @@ func (p *producer) pass(ctx context.Context, src ingest.Bounded, n int32, pass i
 		if order != nil {
 			partition = int32(order[i])
 		}
-		if err := p.partition(ctx, src, partition); err != nil {
+		if err := ingest.Records(ctx, src, partition, func(r arrow.Record) error { return p.record(ctx, r) }); err != nil {
 			return err
 		}
 	}
 	return p.send(ctx)
-}
-
-func (p *producer) partition(ctx context.Context, src ingest.Bounded, partition int32) error {
-	r, err := src.Read(ctx, partition, 0)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		record, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = p.record(ctx, record)
-		record.Release()
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // record queues the images of a record, and sends what is a batch.

@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"mocostream/ingest"
 	"mocostream/ingest/internal/files"
@@ -46,8 +45,7 @@ type Options struct {
 type Source struct {
 	Options
 	list    *frozen.List
-	naming  sync.Mutex
-	classes *classes // nil: not known yet
+	classes *frozen.Classes
 }
 
 var _ ingest.Bounded = (*Source)(nil)
@@ -63,6 +61,7 @@ func New(o Options) (*Source, error) {
 	}
 	s := &Source{Options: o}
 	s.list = frozen.New(o.ManifestDir, o.ManifestHash, "folder "+o.Root, s.partitions)
+	s.classes = frozen.NewClasses(s.list, nil)
 	return s, nil
 }
 
@@ -136,7 +135,7 @@ func (s *Source) Read(ctx context.Context, partition int32, from int64) (ingest.
 		return nil, fmt.Errorf("read %s: sample %d of a file that is one", p.Name, from)
 	}
 	row := ingest.Row{Key: p.Name, ID: ingest.ID{Source: m.Hash(), Partition: partition}}
-	if row.Label, err = s.label(m, p.Name); err != nil {
+	if row.Label, err = s.label(ctx, p.Name); err != nil {
 		return nil, err
 	}
 	if from == 1 {

@@ -158,33 +158,11 @@ func (p *packer) all(ctx context.Context, src ingest.Bounded, m *ingest.Manifest
 		if order != nil {
 			partition = order[i]
 		}
-		if err := p.partition(ctx, src, partition); err != nil {
+		if err := ingest.Records(ctx, src, partition, func(r arrow.Record) error { return p.record(ctx, r) }); err != nil {
 			return err
 		}
 	}
 	return p.finish()
-}
-
-func (p *packer) partition(ctx context.Context, src ingest.Bounded, partition int32) error {
-	r, err := src.Read(ctx, partition, 0)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		record, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = p.record(ctx, record)
-		record.Release()
-		if err != nil {
-			return err
-		}
-	}
 }
 
 func (p *packer) record(ctx context.Context, record arrow.Record) error {

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"mocostream/ingest"
@@ -78,8 +77,7 @@ type Source struct {
 	*access
 	scope
 	list    *frozen.List
-	naming  sync.Mutex
-	classes *classes // nil: not known yet
+	classes *frozen.Classes
 }
 
 var _ ingest.Bounded = (*Source)(nil)
@@ -107,6 +105,7 @@ func New(o Options) (*Source, error) {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	s.list = frozen.New(o.ManifestDir, o.ManifestHash, objects.URL(o.Bucket, o.Prefix), s.partitions)
+	s.classes = frozen.NewClasses(s.list, func(name string) bool { return !shard.Is(name) })
 	return s, nil
 }
 
@@ -138,7 +137,7 @@ func (s *Source) Read(ctx context.Context, partition int32, from int64) (ingest.
 	}
 	row := ingest.Row{ID: ingest.ID{Source: m.Hash(), Partition: partition}, Key: object.Key}
 	if !shard.Is(p.Name) {
-		if row.Label, err = s.label(m, p.Name); err != nil {
+		if row.Label, err = s.label(ctx, p.Name); err != nil {
 			return nil, err
 		}
 		return &imageReader{access: s.access, object: object, row: row, skip: s.OnChange == OnChangeSkip, done: from == 1}, nil
