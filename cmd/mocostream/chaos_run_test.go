@@ -55,7 +55,7 @@ func newVictim(t *testing.T, rng *rand.Rand, command string, steps int, sets ...
 
 func (v *victim) start(env ...string) *process {
 	v.t.Helper()
-	return start(v.t, env, v.args...)
+	return start(v.t, append(env, countEnv+"=1"), v.args...)
 }
 
 // ended takes note of a process that is no more. One that was not killed must have reached the end.
@@ -144,7 +144,7 @@ func (s tally) String() string {
 	return fmt.Sprintf("kills=%d samples=%d missing=%d repeated=%d", s.kills, s.samples, s.missing, s.repeated)
 }
 
-// check reads the ledger of a run that is over.
+// check reads the ledger of a run that is over, and the counts that the test kept inside the checkpoint.
 func (v *victim) check(want int64) tally {
 	v.t.Helper()
 	c := v.newest()
@@ -155,7 +155,19 @@ func (v *victim) check(want int64) tally {
 	if !report.Exact() || report.Samples != want {
 		v.t.Errorf("the ledger shows %+v, want %d samples", report, want)
 	}
+	v.checkCounts(c, want)
 	return tally{kills: v.kills, samples: report.Samples, missing: report.Missing, repeated: report.Repeated + report.Unrecorded, passed: report.Passed}
+}
+
+func (v *victim) checkCounts(c *train.Checkpoint, want int64) {
+	v.t.Helper()
+	counts, err := countsOf(c)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if once, more := counts.total(); once != want || more != 0 {
+		v.t.Errorf("by the counts in the checkpoint %d samples were taken once and %d more often, want %d once", once, more, want)
+	}
 }
 
 // newest reads the run's newest checkpoint.

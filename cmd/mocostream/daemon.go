@@ -50,7 +50,7 @@ func (d daemonCommand) Run(term *terminal) error {
 	server := newServer(term, c, log)
 	s, err := openSession(server.ctx, sessionOptions{
 		config: c, log: log, writer: writer, acceptChange: d.AcceptChange, standby: c.Daemon.Standby,
-		watch: server.watch, calls: server.calls, locked: server.open,
+		watch: server.watch, calls: server.calls, locked: server.open, also: term.also,
 	})
 	if err != nil {
 		return errors.Join(err, server.close())

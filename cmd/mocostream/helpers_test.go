@@ -49,7 +49,7 @@ func child() int {
 			panic(err)
 		}
 	}
-	code := run(os.Args[1:], os.Stdout, os.Stderr)
+	code := runChild()
 	if path := os.Getenv(peakEnv); path != "" {
 		if err := os.WriteFile(path, []byte(peak()), 0o644); err != nil {
 			panic(err)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"mocostream/config"
+	"mocostream/train"
 
 	"github.com/alecthomas/kong"
 )
@@ -60,20 +61,29 @@ type terminal struct {
 	ctx context.Context
 	// stop is closed at the first SIGINT or SIGTERM: finish the step, write a checkpoint.
 	stop <-chan struct{}
+	// also adds to what happens between the steps of a run that goes on from a checkpoint (nil: from the start). Tests
+	// count samples with it; nil adds nothing.
+	also func(from *train.Checkpoint, h train.Hooks) (train.Hooks, error)
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main without the process: it returns the exit code.
 func run(args []string, out, err io.Writer) int {
+	return runOn(&terminal{out: out, err: err}, args)
+}
+
+// runOn is run with a terminal that is not yet told how it is stopped.
+func runOn(term *terminal, args []string) int {
 	ctx, stop, cancel := signals(context.Background())
 	defer cancel()
-	code, parsed := parse(args, out, err)
+	code, parsed := parse(args, term.out, term.err)
 	if parsed == nil {
 		return code
 	}
-	parsed.Bind(&terminal{out: out, err: err, ctx: ctx, stop: stop})
-	return exitCode(parsed.Run(), err)
+	term.ctx, term.stop = ctx, stop
+	parsed.Bind(term)
+	return exitCode(parsed.Run(), term.err)
 }
 
 // signals closes stop at the first SIGINT or SIGTERM and cancels the context at the second.

@@ -36,10 +36,11 @@ type sessionOptions struct {
 	log          *zap.Logger
 	writer       *lateWriter // where log lines go
 	acceptChange bool
-	standby      bool           // wait while another process has the run
-	watch        *watch         // nil: nobody watches
-	calls        *control.Calls // what others want done between steps; nil: nobody wants anything
-	locked       func() error   // called once the run folder is this process's; nil: nobody asks
+	standby      bool                                                             // wait while another process has the run
+	watch        *watch                                                           // nil: nobody watches
+	calls        *control.Calls                                                   // what others want done between steps; nil: nobody wants anything
+	also         func(from *train.Checkpoint, h train.Hooks) (train.Hooks, error) // see terminal
+	locked       func() error                                                     // called once the run folder is this process's; nil: nobody asks
 }
 
 // session is one pre-training run in its run folder: everything that train wires together.
@@ -301,6 +302,9 @@ func (s *session) openLedger() (err error) {
 	if s.ledger, err = sink.OpenLedger(s.config.Sink.Dir, s.from); err == nil {
 		s.onClose(s.ledger.Close)
 		s.in.ledger = s.ledger
+		if why := s.ledger.Begun(); why != "" {
+			s.log.Warn(why)
+		}
 	}
 	return err
 }
@@ -326,8 +330,15 @@ func (s *session) trainOn(ctx context.Context, stop <-chan struct{}, bar *clipro
 			return train.Summary{}, err
 		}
 	}
+	hooks := s.hooks(ctx, bar)
+	if s.also != nil {
+		var err error
+		if hooks, err = s.also(s.from, hooks); err != nil {
+			return train.Summary{}, err
+		}
+	}
 	line := newPipeline(s, start)
-	s.loop = train.NewLoop(s.trainer, s.store, s.loopOptions(stop), s.hooks(ctx, bar), s.from, s.fromName)
+	s.loop = train.NewLoop(s.trainer, s.store, s.loopOptions(stop), hooks, s.from, s.fromName)
 	batches, err := line.start(ctx)
 	if err != nil {
 		return train.Summary{}, err

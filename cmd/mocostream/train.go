@@ -84,7 +84,7 @@ func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, 
 	}
 	writer := &lateWriter{Writer: term.err}
 	log := lf.logger(writer)
-	s, err := openSession(term.ctx, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange})
+	s, err := openSession(term.ctx, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange, also: term.also})
 	if err != nil {
 		return outcome{}, err
 	}
