@@ -18,6 +18,7 @@ import (
 	"mocostream/augment"
 	"mocostream/config"
 	"mocostream/ingest"
+	"mocostream/internal/failpoint"
 	"mocostream/loader"
 
 	"go.uber.org/zap"
@@ -251,7 +252,7 @@ func (e *examination) start(ctx context.Context) error {
 	}
 	var err error
 	e.child = exec.CommandContext(ctx, command[0], command[1:]...)
-	e.child.Env = append(os.Environ(), "GOTRACEBACK=none")
+	e.child.Env = append(os.Environ(), "GOTRACEBACK=none", failpoint.Env+"=") // it dies of images alone
 	if e.to, err = e.child.StdinPipe(); err != nil {
 		return fmt.Errorf("examine images: %w", err)
 	}
