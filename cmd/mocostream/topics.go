@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"mocostream/loader"
 	"mocostream/sink"
@@ -13,6 +14,8 @@ import (
 
 const (
 	unsentKey = "unsent_dead_letters" // of a checkpoint
+	deadTry   = 5 * time.Second       // longest that a checkpoint waits for the topic of dead letters
+	deadPause = time.Minute           // after a try that failed
 	// maxUnsent is how many dead letters wait for their topic; with more the run ends rather than lose one.
 	maxUnsent = 10_000
 )
@@ -37,6 +40,7 @@ func (s *session) openTopic(topic, setting string) (*sink.Topic, error) {
 type deadTopic struct {
 	topic  *sink.Topic
 	unsent []loader.DeadLetter
+	after  time.Time // no try before, since training waits for it
 	log    *zap.Logger
 }
 
@@ -77,17 +81,25 @@ func (d *deadTopic) seal(ctx context.Context, extra map[string]json.RawMessage) 
 	if d == nil {
 		return nil
 	}
-	if len(d.unsent) > 0 {
-		if err := d.topic.SendDeadLetters(ctx, d.unsent); err != nil {
-			d.log.Warn("dead letters are not sent to their topic; they will be with the next checkpoint", zap.Error(err))
-		} else {
-			d.unsent = nil
-		}
+	if len(d.unsent) > 0 && time.Now().After(d.after) {
+		d.send(ctx)
 	}
 	if len(d.unsent) > 0 {
 		extra[unsentKey], err = json.Marshal(d.unsent)
 	}
 	return err
+}
+
+// send sends what waits, or says that it waits on.
+func (d *deadTopic) send(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, deadTry)
+	defer cancel()
+	if err := d.topic.SendDeadLetters(ctx, d.unsent); err != nil {
+		d.after = time.Now().Add(deadPause)
+		d.log.Warn("dead letters are not sent to their topic; a later checkpoint tries again", zap.Error(err), zap.Int("unsent", len(d.unsent)))
+		return
+	}
+	d.unsent = nil
 }
 
 // openEmbeddingTopic is where features go.
