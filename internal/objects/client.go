@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -28,6 +29,10 @@ type Client struct {
 	sums  bool // the server is asked to keep checksums of what is put
 
 	multipartAbove, leastPart int64 // the constants, smaller in tests
+	pace                      pace
+
+	routes sync.Map // bucket -> *route
+	signer *v4.Signer
 
 	spare                               sync.Pool // *[]byte, parts of GetParallel
 	warned                              sync.Map  // key of a warning -> struct{}
@@ -52,8 +57,9 @@ func Open(ctx context.Context, opts Options) (*Client, error) {
 	if err := creds.start(ctx, cfg); err != nil {
 		return nil, err
 	}
-	c := &Client{creds: creds, opts: opts, sums: sums, http: newHTTPClient()}
+	c := &Client{creds: creds, opts: opts, sums: sums, http: newHTTPClient(), signer: v4.NewSigner()}
 	c.multipartAbove, c.leastPart = multipartAbove, leastPart
+	c.pace = newPace()
 	c.s3 = s3.NewFromConfig(cfg, c.configure)
 	if base := c.s3.Options().BaseEndpoint; base != nil { // also from the environment or a profile
 		if err := checkEndpoint(*base, opts.AllowHTTP); err != nil {
@@ -134,6 +140,7 @@ type counter struct {
 
 func (d counter) Do(r *http.Request) (*http.Response, error) {
 	d.requests.Add(1)
+	noteRequest(r)
 	return d.client.Do(r)
 }
 

@@ -20,25 +20,30 @@ func (c *Client) GetParallel(ctx context.Context, bucket string, o Object, from,
 	if from < 0 {
 		return nil, fmt.Errorf("read %s: byte %d is outside of its %d bytes", URL(bucket, o.Key), from, o.Size)
 	}
-	r := &parallel{what: call{verb: "read", bucket: bucket, key: o.Key}, pos: from, end: o.Size}
+	var check *verifier
 	if from == 0 {
-		head, err := c.head(ctx, r.what, o)
+		what := call{verb: "read", bucket: bucket, key: o.Key}
+		head, err := c.head(ctx, what, o)
 		if err != nil {
 			return nil, err
 		}
-		r.check = sumsOfHead(head).verifier(c.opts.IgnoreETag)
+		check = sumsOfHead(head).verifier(c.opts.IgnoreETag)
 	}
+	return c.parallel(ctx, bucket, o, from, partSize, parts, check), nil
+}
+
+// parallel reads on at byte from, which is not the end; check has seen what comes before.
+func (c *Client) parallel(ctx context.Context, bucket string, o Object, from, partSize int64, parts int, check *verifier) *parallel {
+	r := &parallel{what: call{verb: "read", bucket: bucket, key: o.Key}, pos: from, end: o.Size, check: check, spare: &c.spare}
 	parts = int(min(int64(parts), (o.Size-from+partSize-1)/partSize))
 	r.queue, r.free = make(chan *part, parts), make(chan []byte, parts)
-	r.spare = &c.spare
 	for range parts {
 		r.free <- nil // taken when it is used
 	}
-	ctx, r.cancel = context.WithCancel(ctx)
-	r.ctx = ctx
+	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.running.Add(1)
 	go r.dispatch(c, o, partSize)
-	return r, nil
+	return r
 }
 
 // part is one range: data and err are valid when done is closed.
