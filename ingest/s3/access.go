@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mocostream/ingest"
+	"mocostream/ingest/internal/reuse"
 	"mocostream/internal/objects"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -23,7 +24,7 @@ type Client interface {
 	Get(ctx context.Context, bucket string, o objects.Object, from int64) (io.ReadCloser, error)
 	ReadAll(ctx context.Context, bucket string, o objects.Object) ([]byte, error)
 	ReaderAt(ctx context.Context, bucket string, o objects.Object) io.ReaderAt
-	GetParallel(ctx context.Context, bucket string, o objects.Object, from, partSize int64, parts int) (io.ReadCloser, error)
+	Stream(ctx context.Context, bucket string, o objects.Object, from, partSize int64, parts int) (io.ReadCloser, error)
 }
 
 var _ Client = (*objects.Client)(nil)
@@ -34,9 +35,6 @@ const (
 	defaultPauseLimit = time.Hour
 	// corruptTries is how often an object whose bytes do not fit their checksum is asked for.
 	corruptTries = 5
-	// streaming is how many shards are read by parallel requests at a time; others are read by one, since every part that
-	// is ahead of its reader costs memory.
-	streaming = 2
 )
 
 // access reads objects of a bucket. Methods may be called concurrently.
@@ -52,7 +50,6 @@ type store struct {
 	partSize int64
 	parallel int
 	mem      memory.Allocator
-	streams  chan struct{} // one for each shard read by parallel requests
 	counters
 	pauser
 }
@@ -80,11 +77,13 @@ func newAccess(o accessOptions) (*access, error) {
 	if o.warn == nil {
 		o.warn = func(string) {}
 	}
+	if o.mem == nil {
+		o.mem = reuse.New()
+	}
 	return &access{bucket: o.bucket, store: &store{
 		client: o.client, maxBytes: o.maxBytes, mem: o.mem,
 		partSize: cmp.Or(o.partSize, defaultPartSize), parallel: cmp.Or(o.parallel, defaultParallel),
-		streams: make(chan struct{}, streaming),
-		pauser:  pauser{limit: cmp.Or(o.pauseLimit, defaultPauseLimit), warn: o.warn, first: time.Second, longest: 30 * time.Second},
+		pauser: pauser{limit: cmp.Or(o.pauseLimit, defaultPauseLimit), warn: o.warn, first: time.Second, longest: 30 * time.Second},
 	}}, nil
 }
 

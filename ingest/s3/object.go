@@ -71,7 +71,7 @@ func (r *remote) From(ctx context.Context, offset int64) (io.ReadCloser, error) 
 	}
 	b := &body{size: r.object.Size, position: offset, note: r.note, read: &r.bytes}
 	b.open = func(from int64) (io.ReadCloser, error) {
-		raw, err := r.stream(ctx, from)
+		raw, err := r.client.Stream(ctx, r.bucket, r.object, from, r.partSize, r.parallel)
 		return raw, r.note(err)
 	}
 	return b, b.fill() // a shard that is not there any more shows at once
@@ -81,33 +81,6 @@ func (r *remote) From(ctx context.Context, offset int64) (io.ReadCloser, error) 
 type inMemory struct{ *io.SectionReader }
 
 func (inMemory) Close() error { return nil }
-
-// stream opens one request for the rest of the object, or several at a time if not too many are under way.
-func (r *remote) stream(ctx context.Context, from int64) (io.ReadCloser, error) {
-	select {
-	case r.streams <- struct{}{}:
-	default:
-		return r.client.Get(ctx, r.bucket, r.object, from)
-	}
-	raw, err := r.client.GetParallel(ctx, r.bucket, r.object, from, r.partSize, r.parallel)
-	if err != nil {
-		<-r.streams
-		return nil, err
-	}
-	return &slotted{ReadCloser: raw, free: sync.OnceFunc(func() { <-r.streams })}, nil
-}
-
-// slotted gives its place among the parallel streams back when it is closed.
-type slotted struct {
-	io.ReadCloser
-	free func()
-}
-
-func (s *slotted) Close() error {
-	err := s.ReadCloser.Close()
-	s.free()
-	return err
-}
 
 // note keeps the store's first error.
 func (r *remote) note(err error) error {
@@ -135,8 +108,9 @@ func (r *remote) Close() error {
 }
 
 const (
-	// bodyBuffer is small, since what it holds is copied once more than what is read past it into a record.
-	bodyBuffer = 32 << 10
+	// bodyBuffer is read at a time: a connection that is emptied in large steps costs less than the copy from here into a
+	// record. What is asked for in such pieces is read straight to its place.
+	bodyBuffer = 256 << 10
 	// reopenAfter is the number of unwanted bytes from which another request costs less than reading them.
 	reopenAfter = 4 << 20
 )
