@@ -42,15 +42,15 @@ func realTopic(t testing.TB, partitions int32, opts ...kgo.Opt) (*kgo.Client, st
 	}
 	t.Cleanup(client.Close)
 	topic := fmt.Sprintf("test-%d", time.Now().UnixNano())
-	createReal(t, client, topic, partitions)
+	createReal(t, client, topic, partitions, 1)
 	t.Cleanup(func() { deleteReal(t, client, topic) })
 	return client, topic
 }
 
-func createReal(t testing.TB, client *kgo.Client, topic string, partitions int32) {
+func createReal(t testing.TB, client *kgo.Client, topic string, partitions int32, replicas int16) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	rt := kmsg.NewCreateTopicsRequestTopic()
-	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, partitions, 1
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, partitions, replicas
 	req.Topics, req.TimeoutMillis = append(req.Topics, rt), 10000
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
@@ -168,7 +168,7 @@ func TestIntegrationTopicMadeAnew(t *testing.T) {
 	s := openSession(t, newSource(t, realOptions(t, topic)), ingest.Progress{})
 	s.samples(3)
 	deleteReal(t, client, topic)
-	createReal(t, client, topic, 1)
+	createReal(t, client, topic, 1, 1)
 	if err := s.fails(); !strings.Contains(err.Error(), "made anew") {
 		t.Errorf("Next: %v", err)
 	}

@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,23 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// Alone waits until no other test, of this process or another, that called it uses the cluster, and keeps it until the
+// test ends: two that each take a broker of three away would wait for each other's.
+func (k Kafka) Alone(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(k.dir, "alone.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatalf("lock cluster: %v", err)
+	}
+	t.Cleanup(func() { _ = f.Close() }) // which unlocks it
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatalf("lock cluster: %v", err)
+	}
+}
 
 // Kill ends broker id (1, 2, 3) by SIGKILL. It is started again when the test ends, if not before.
 func (k Kafka) Kill(t testing.TB, id int) {

@@ -157,6 +157,7 @@ func TestKafkaPlainAndSecure(t *testing.T) {
 // A cluster of three takes writes while one broker is dead, and while one is frozen.
 func TestKafkaWithoutABroker(t *testing.T) {
 	k := ThreeBrokers(t)
+	k.Alone(t)
 	topic := fmt.Sprintf("servertest-%d", time.Now().UnixNano())
 	l := dial(t, k.Brokers, nil, nil)
 	l.topic(t, topic, 3)
