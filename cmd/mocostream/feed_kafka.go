@@ -23,9 +23,17 @@ const kafkaKey = "kafka"
 // openFeed opens the source without an end that the configuration names.
 func openFeed(ctx context.Context, c *config.Config, log *zap.Logger, from *train.Checkpoint) (feed, error) {
 	if c.Ingest.Stream() == config.SourceS3 {
-		return openFollow(ctx, c, log, from)
+		f, err := openFollow(ctx, c, log, from)
+		if err != nil {
+			return nil, err // no feed at all, rather than one that is nil
+		}
+		return f, nil
 	}
-	return openTopics(ctx, c, log, from)
+	t, err := openTopics(ctx, c, log, from)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // topics is Kafka as a feed.
@@ -63,7 +71,10 @@ func openTopics(ctx context.Context, c *config.Config, log *zap.Logger, from *tr
 	if in.Group != "" {
 		t.committer, err = kafka.NewCommitter(kafka.CommitOptions{Brokers: in.Brokers, Transport: o.Transport, Timeout: commitTimeout})
 	}
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // transport makes the connections' settings.

@@ -31,6 +31,11 @@ func openFollow(ctx context.Context, c *config.Config, log *zap.Logger, from *tr
 		return nil, err
 	}
 	bucket, prefix, _ := config.Bucket(in.URL) // checked with the configuration
+	if from == nil {
+		if err := mayList(ctx, client, bucket, prefix); err != nil {
+			return nil, err
+		}
+	}
 	o := s3.FollowOptions{
 		Client: client, Bucket: bucket, Prefix: prefix, Kind: in.Kind, Labels: c.Ingest.Labels,
 		ImageColumn: c.Ingest.ImageColumn, LabelColumn: c.Ingest.LabelColumn, MaxBytes: c.Loader.Limits.MaxBytes,

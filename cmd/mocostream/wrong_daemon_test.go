@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"mocostream/internal/s3server"
+)
+
+// A daemon that cannot start, or not go on, says what is wrong and what to do, and ends.
+func TestWrongDaemon(t *testing.T) {
+	b := broker(t, 16)
+	server, url := bucketServer(t, s3server.Options{})
+	uploadFolder(t, server, "photos", "in/", images(t, 16, 1))
+	photos := append(bucketAccess("ingest.s3", url), "ingest.s3.url=s3://photos/in/", "train.steps=1")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, c := range map[string]struct {
+		kafka bool
+		set   []string
+		code  int
+		texts []string
+	}{
+		"missing topic":      {true, []string{"ingest.kafka.topics=[nothing]"}, exitFailed, []string{`topic "nothing"`, "does not exist", "ingest.kafka.topics"}},
+		"wrong certificates": {true, []string{"ingest.kafka.tls=true", "ingest.kafka.ca_file=/nothing.pem"}, exitFailed, []string{"ingest.kafka.ca_file", "/nothing.pem"}},
+		"missing secret": {true, []string{"ingest.kafka.sasl=plain", "ingest.kafka.username=me", "ingest.kafka.password=file:/nothing"}, exitFailed,
+			[]string{"ingest.kafka.password", "/nothing"}},
+		"too little memory":                 {true, []string{"ingest.kafka.max_message_bytes=1GiB"}, exitUsage, []string{"max_message_bytes", "memory_limit"}},
+		"missing bucket":                    {false, []string{"ingest.s3.url=s3://nothing/in/"}, exitFailed, []string{"s3://nothing", "does not exist"}},
+		"refused keys of a followed prefix": {false, []string{"ingest.s3.access_key=other", "ingest.s3.follow=true"}, exitFailed, []string{"s3://photos/in/", "credentials"}},
+		"empty prefix":                      {false, []string{"ingest.s3.url=s3://photos/out/"}, exitFailed, []string{"s3://photos/out/"}},
+		"refused keys":                      {false, []string{"ingest.s3.access_key=other"}, exitFailed, []string{"s3://photos/in/", "credentials"}},
+		"missing sink":                      {false, append(bucketAccess("sink.s3", url), "sink.s3.url=s3://nothing/run"), exitFailed, []string{"s3://nothing/run", "create the bucket"}},
+		"port taken":                        {true, []string{"daemon.http=" + taken.Addr().String()}, exitUsage, []string{taken.Addr().String(), "address already in use", "choose another"}},
+		"no token":                          {true, []string{"daemon.http=0.0.0.0:0"}, exitUsage, []string{"0.0.0.0:0", "daemon.token", "127.0.0.1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			set := online(b, dir)
+			if !c.kafka {
+				set = append(set[3:], photos...)
+			}
+			d := startDaemon(t, dir, append(set, c.set...))
+			if err := d.wait(); err == nil {
+				t.Fatal("it ended well")
+			}
+			said := d.said()
+			if code := d.cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("ended with %d, want %d", code, c.code)
+			}
+			_, message, found := strings.Cut(said, "mocostream: ")
+			for _, text := range c.texts {
+				if !strings.Contains(message, text) {
+					t.Errorf("it does not say %q", text)
+				}
+			}
+			for _, never := range []string{"panic", "goroutine", "%!", "<nil>", "context canceled", "mocostream: "} {
+				if strings.Contains(message, never) {
+					t.Errorf("it says %q", never)
+				}
+			}
+			if !found || t.Failed() {
+				t.Logf("it says:\n%s", said)
+			}
+		})
+	}
+}
+
+// A second daemon in the folder of one that runs ends, and leaves the first alone.
+func TestSecondDaemon(t *testing.T) {
+	b := broker(t, 40)
+	dir := filepath.Join(t.TempDir(), "run")
+	first := startDaemon(t, dir, online(b, dir))
+	first.await(`"checkpoint":"step-000000005"`)
+	second := startDaemon(t, dir, online(b, dir))
+	if err := second.wait(); err == nil || second.cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("ended with %v", err)
+	}
+	for _, text := range []string{dir, "another run is writing to it", "sink.dir"} {
+		if !strings.Contains(second.said(), text) {
+			t.Errorf("it does not say %q:\n%s", text, second.said())
+		}
+	}
+	first.ctl("status").want(t, exitOK)
+	first.stop(syscall.SIGTERM)
+	wholeLedger(t, dir, 40)
+}
