@@ -135,12 +135,26 @@ func (d *decoder) AppendBatch(ctx context.Context, b *ingest.Builder, rows []ing
 	if err != nil {
 		return nil, err
 	}
+	grow(b, messages[:taken], d.MaxImage)
 	images := make([]int32, taken)
 	for i := range taken {
 		d.append(b, d.describe(rows[i], records[i]), messages[i].items)
 		images[i] = int32(len(messages[i].items))
 	}
 	return images, nil
+}
+
+// grow makes room once for images that are more than a chunk, as fetched ones may be: their memory is not copied as it grows.
+func grow(b *ingest.Builder, messages []message, maxImage int64) {
+	bytes := 0
+	for i := range messages {
+		for _, it := range messages[i].items {
+			bytes += int(min(int64(len(it.image)), maxImage+1))
+		}
+	}
+	if bytes > chunkBytes {
+		b.Grow(b.Bytes() + bytes)
+	}
 }
 
 // append adds the items of a message whose objects are fetched.

@@ -56,7 +56,8 @@ type output struct {
 	left    int   // about how many bytes of records the answer still holds; 0: unknown, as some are left out
 
 	rows      []ingest.Row
-	records   []*record
+	records   []*record // of slab
+	slab      [groupRecords]record
 	bytes     int // in records
 	witnesses []witness
 }
@@ -75,13 +76,15 @@ func (o *output) close() {
 }
 
 // add gathers a message, whose bytes stay as they are until flush.
-func (o *output) add(ctx context.Context, row ingest.Row, rec *record, seen []witness) error {
+func (o *output) add(ctx context.Context, row ingest.Row, rec record, seen []witness) error {
 	if len(o.rows) > 0 && (len(o.rows) == groupRecords || o.bytes+len(rec.Value) > chunkBytes) {
 		if err := o.flush(ctx); err != nil {
 			return err
 		}
 	}
-	o.rows, o.records = append(o.rows, row), append(o.records, rec)
+	slot := &o.slab[len(o.records)]
+	*slot = rec
+	o.rows, o.records = append(o.rows, row), append(o.records, slot)
 	o.witnesses = append(o.witnesses, seen...)
 	o.bytes += len(rec.Value)
 	return nil
@@ -116,7 +119,7 @@ func (o *output) flush(ctx context.Context) error {
 	}
 	err := o.decode(ctx)
 	o.p.r.source.book.note(o.p.key, o.witnesses)
-	clear(o.records)
+	clear(o.slab[:len(o.records)])
 	o.rows, o.records, o.witnesses, o.bytes = o.rows[:0], o.records[:0], o.witnesses[:0], 0
 	return err
 }

@@ -167,7 +167,7 @@ func (p *partition) takeRecord(ctx context.Context, b *batch) error {
 	if err != nil {
 		return p.out.problem(ctx, row, at, "headers of the message are damaged")
 	}
-	rec := &record{topic: p.topic, Partition: p.number, Offset: r.offset, Time: at, Key: r.key, Value: r.value, Headers: headers}
+	rec := record{topic: p.topic, Partition: p.number, Offset: r.offset, Time: at, Key: r.key, Value: r.value, Headers: headers}
 	var seen []witness
 	if r.left == 0 { // one of a batch is enough to know a log again
 		seen = append(seen, r.witness())
