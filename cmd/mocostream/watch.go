@@ -21,6 +21,8 @@ type watch struct {
 	mu  sync.Mutex
 	run runStatus
 	ask func(*runStatus) // completes a status; nil: there is no run yet
+
+	trouble func() string // what keeps the source from reading, "" for nothing; nil: there is no run yet
 }
 
 func newWatch() *watch {
@@ -34,8 +36,21 @@ func newWatch() *watch {
 
 func (w *watch) handler() http.Handler { return w.metrics.Handler() }
 
-func (w *watch) waiting(since time.Time) { w.state.Waiting(since) }
-func (w *watch) resumed()                { w.state.Resumed() }
+// waiting also says why there is no data where the source knows.
+func (w *watch) waiting(since time.Time) {
+	w.state.Waiting(since)
+	w.mu.Lock()
+	trouble := w.trouble
+	w.mu.Unlock()
+	if trouble != nil {
+		w.state.Problem(trouble())
+	}
+}
+
+func (w *watch) resumed() {
+	w.state.Resumed()
+	w.state.Problem("")
+}
 
 func (w *watch) step(r train.StepResult) {
 	w.state.Step(r.Step)
@@ -106,6 +121,14 @@ func (in *input) objects() sink.ObjectStats {
 	return o
 }
 
+// trouble is what keeps the source from reading, "" for nothing.
+func (in *input) trouble() string {
+	if in.objects().Paused {
+		return "reading waits for valid credentials of the bucket"
+	}
+	return ""
+}
+
 func (in *input) loaderStats(s loader.Stats) sink.LoaderStats {
 	l := sink.LoaderStats{HeldBytes: s.Held, LimitBytes: s.Limit, Samples: int64(s.Samples)}
 	if in.window != nil {
@@ -139,6 +162,7 @@ func (w *watch) attach(s *session, line *pipeline) {
 	w.metrics.Attach(sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats})
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.trouble = s.in.trouble
 	w.ask = func(r *runStatus) {
 		r.Partitions, r.Loader = s.in.partitions(), stats()
 		for _, p := range r.Partitions {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -70,6 +71,36 @@ func TestWrongDaemon(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A bucket that refuses the credentials later on makes the daemon wait, and not be ready, until it takes them again.
+func TestRefusedLater(t *testing.T) {
+	server, url := bucketServer(t, s3server.Options{})
+	uploadFolder(t, server, "photos", "in/", images(t, 40, 1))
+	dir := filepath.Join(t.TempDir(), "run")
+	d := startDaemon(t, dir, append(online(broker(t, 0), dir)[3:], append(bucketAccess("ingest.s3", url), "ingest.s3.url=s3://photos/in/",
+		"ingest.s3.follow=true", "ingest.s3.follow_every=200ms")...))
+	d.await(`"checkpoint":"step-000000005"`)
+	if code, word := d.get("/readyz"); code != http.StatusOK {
+		t.Errorf("ready: %d %s", code, word)
+	}
+	server.SetCredentials("other", "")
+	d.await("reading pauses")
+	d.until("it is not ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusServiceUnavailable })
+	if _, text := d.get("/status"); !strings.Contains(text, "valid credentials") {
+		t.Errorf("status: %s", text)
+	}
+	if code, word := d.get("/healthz"); code != http.StatusOK {
+		t.Errorf("health: %d %s", code, word)
+	}
+	server.SetCredentials(bucketKey, "")
+	uploadFolder(t, server, "photos", "in/more/", images(t, 40, 2))
+	d.await(`"checkpoint":"step-000000010"`)
+	if code, word := d.get("/readyz"); code != http.StatusOK {
+		t.Errorf("ready again: %d %s", code, word)
+	}
+	d.stop(syscall.SIGTERM)
+	wholeLedger(t, dir, 80)
 }
 
 // A second daemon in the folder of one that runs ends, and leaves the first alone.
