@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -30,9 +29,6 @@ type Client struct {
 
 	multipartAbove, leastPart int64 // the constants, smaller in tests
 	pace                      pace
-
-	routes sync.Map // bucket -> *route
-	signer *v4.Signer
 
 	spare                               sync.Pool // *[]byte, parts of GetParallel
 	warned                              sync.Map  // key of a warning -> struct{}
@@ -57,7 +53,7 @@ func Open(ctx context.Context, opts Options) (*Client, error) {
 	if err := creds.start(ctx, cfg); err != nil {
 		return nil, err
 	}
-	c := &Client{creds: creds, opts: opts, sums: sums, http: newHTTPClient(), signer: v4.NewSigner()}
+	c := &Client{creds: creds, opts: opts, sums: sums, http: newHTTPClient()}
 	c.multipartAbove, c.leastPart = multipartAbove, leastPart
 	c.pace = newPace()
 	c.s3 = s3.NewFromConfig(cfg, c.configure)
@@ -140,7 +136,6 @@ type counter struct {
 
 func (d counter) Do(r *http.Request) (*http.Response, error) {
 	d.requests.Add(1)
-	noteRequest(r)
 	return d.client.Do(r)
 }
 

@@ -164,7 +164,7 @@ func (r *reader) request() error {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", r.pos, r.end-1))
 	}
 	body := newStream(r.ctx, r.c.opts.Stall)
-	out, err := r.c.get(body.ctx, in)
+	out, err := r.c.s3.GetObject(body.ctx, in, askChecksums)
 	if err != nil {
 		return body.abandon(err)
 	}
