@@ -64,11 +64,11 @@ func wholeDemo(d demoCommand) demo {
 			"augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
 			"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
 			"train.arch=resnet10", "train.width=16", "train.stem=cifar", "train.head=linear",
-			"train.k=256", "train.m=0.985", "train.t=0.1", "train.bn_groups=2", "train.batch=32", "train.steps=1300",
+			"train.k=256", "train.m=0.985", "train.t=0.1", "train.bn_groups=2", "train.batch=32", "train.steps=1400", "train.seed=1",
 			"train.optimizer.name=adamw", "train.optimizer.lr=0.003", "train.optimizer.weight_decay=0.05",
 			"train.schedule.warmup_steps=20",
 			"sink.checkpoint_every=200",
-			"eval.every=325",
+			"eval.every=350",
 		},
 	}
 }
