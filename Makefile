@@ -7,7 +7,7 @@ ENV     := . bin/build.env &&
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration chaos kafka-up kafka-down s3-up s3-down bench lint fmt check-export clean help
+.PHONY: deps build demo test integration chaos kafka-up kafka-down s3-up s3-down bench bench-sources lint fmt check-export clean help
 
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
@@ -48,6 +48,9 @@ s3-down: ## stop it and remove its data
 
 bench: deps ## run the benchmarks (ARGS='-bench Decode -count 6')
 	$(ENV) go test -run '^$$' -bench . -benchmem $(ARGS) ./...
+
+bench-sources: deps ## measure S3 against http.Get and Kafka against kcat, on servers started for it (ARGS='--only s3 --rounds 15')
+	$(ENV) scripts/bench_sources.sh $(ARGS)
 
 lint: deps ## run golangci-lint (built and cached at first use)
 	$(ENV) scripts/lint.sh
