@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"mocostream/ingest"
-	"mocostream/ingest/internal/reuse"
 	"mocostream/internal/objects"
+	"mocostream/internal/reuse"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"

@@ -110,7 +110,7 @@ func (r *remote) Close() error {
 const (
 	// bodyBuffer is read at a time: a connection that is emptied in large steps costs less than the copy from here into a
 	// record. What is asked for in such pieces is read straight to its place.
-	bodyBuffer = 256 << 10
+	bodyBuffer = 128 << 10
 	// reopenAfter is the number of unwanted bytes from which another request costs less than reading them.
 	reopenAfter = 4 << 20
 )
