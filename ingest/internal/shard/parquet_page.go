@@ -157,7 +157,7 @@ func (p *pages) discard(h pageHead) error {
 	return noEOF(err)
 }
 
-// read unpacks the bytes of a page into dst, which it makes longer where it has to.
+// read returns the unpacked bytes of a page, in dst, a longer one or what it was packed in; dst is its own from then on.
 func (p *pages) read(h pageHead, dst []byte) ([]byte, error) {
 	packed, err := readGrowing(p.from, p.packed, int(h.packed))
 	if err != nil {
@@ -167,15 +167,19 @@ func (p *pages) read(h pageHead, dst []byte) ([]byte, error) {
 	if h.crc != nil && crc32.ChecksumIEEE(packed) != *h.crc {
 		return dst, errors.New("the checksum of a page does not match")
 	}
+	codec := p.codec
+	if h.uncompressed {
+		codec = codecNone
+	}
+	if codec == codecNone && h.packed == h.plain {
+		p.packed = dst
+		return packed, nil
+	}
 	dst = resize(dst, int(h.plain))
 	levels := 0
-	codec := p.codec
 	if h.kind == pageDataV2 { // their levels stand before the values and are never compressed
 		levels = int(h.defBytes + h.repLen)
 		copy(dst[:levels], packed)
-		if h.uncompressed {
-			codec = codecNone
-		}
 	}
 	if levels == len(dst) && levels == len(packed) {
 		return dst, nil // all of it are levels
@@ -183,14 +187,17 @@ func (p *pages) read(h pageHead, dst []byte) ([]byte, error) {
 	return dst, p.unpack.unpack(codec, dst[levels:], packed[levels:])
 }
 
-// readGrowing reads n bytes into b. It takes memory only for what has come, and a little more.
+// readGrowing reads n bytes into b. It takes memory only for what has come, and as much again.
 func readGrowing(from io.Reader, b []byte, n int) ([]byte, error) {
 	const step = 4 << 20
 	b = b[:0]
 	for len(b) < n {
-		end := min(n, max(cap(b), len(b)+step))
 		start := len(b)
-		b = append(b, make([]byte, end-start)...)
+		end := min(n, max(cap(b), 2*start, step))
+		if end > cap(b) {
+			b = append(make([]byte, 0, end), b...)
+		}
+		b = b[:end]
 		if _, err := io.ReadFull(from, b[start:]); err != nil {
 			return b[:0], noEOF(err)
 		}
