@@ -38,23 +38,6 @@ func (c sampleCounts) add(id ingest.ID) {
 	c[id.Source][id.Partition] = all
 }
 
-// total returns how many samples were taken once, and how many more often.
-func (c sampleCounts) total() (once, more int64) {
-	for _, partitions := range c {
-		for _, offsets := range partitions {
-			for _, n := range offsets {
-				switch {
-				case n == 1:
-					once++
-				case n > 1:
-					more++
-				}
-			}
-		}
-	}
-	return once, more
-}
-
 // counting is a train.Hooks that counts besides.
 func counting(from *train.Checkpoint, h train.Hooks) (train.Hooks, error) {
 	counts, err := countsOf(from)

@@ -197,3 +197,20 @@ func (v *victim) resolve() (folder string, err error) {
 	}
 	return sink.ResolveS3(v.t.Context(), client, checkpointsURL, v.t.TempDir(), nil)
 }
+
+// total returns how many samples were taken once, and how many more often.
+func (c sampleCounts) total() (once, more int64) {
+	for _, partitions := range c {
+		for _, offsets := range partitions {
+			for _, n := range offsets {
+				switch {
+				case n == 1:
+					once++
+				case n > 1:
+					more++
+				}
+			}
+		}
+	}
+	return once, more
+}
