@@ -37,7 +37,6 @@ type partition struct {
 	reported int64            // everything before was handed out, or reported as passed
 	epoch    int32            // of the leader that wrote the record before next; -1: unknown
 
-	ahead     *ahead // what was asked for after the answer being taken; nil: nothing
 	out       output
 	records   records
 	broken    int           // tries of the batch at next that failed its checksum
@@ -88,7 +87,6 @@ func (p *partition) begin(ctx context.Context) (err error) {
 // run reads until ctx ends, or what it returns ends the reader.
 func (p *partition) run(ctx context.Context) error {
 	defer p.out.close()
-	defer p.dropAhead()
 	p.out.open(p)
 	if err := p.pass(ctx); err != nil {
 		return err
@@ -109,7 +107,7 @@ func (p *partition) run(ctx context.Context) error {
 // step asks for records once and hands out what comes.
 func (p *partition) step(ctx context.Context) error {
 	p.next = p.done.FirstGap(p.next)
-	f, err := p.fetched(ctx)
+	f, err := p.fetch(ctx, p.next, p.epoch)
 	if err != nil {
 		return err
 	}

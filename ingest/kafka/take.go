@@ -22,7 +22,6 @@ func (p *partition) take(ctx context.Context, f *frame, end int64) error {
 		p.next, p.epoch = to, -1
 		return p.pass(ctx)
 	}
-	p.askAhead(ctx, f, end)
 	p.out.hold, p.out.end = f.hold, end
 	defer func() { p.out.hold = nil }()
 	from := p.next
