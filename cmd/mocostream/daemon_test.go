@@ -254,6 +254,9 @@ func TestDaemon(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "step-000000035"))
 		return err == nil
 	})
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil { // as timeout(1) does it: to the process, and to its group
+		t.Fatal(err)
+	}
 	d.stop(syscall.SIGTERM)
 	wholeLedger(t, dir, 280)
 	if o := d.ctl("status"); o.code != exitFailed || !strings.Contains(o.err, "no daemon is running there") {

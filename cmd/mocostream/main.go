@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"mocostream/config"
 	"mocostream/train"
@@ -86,6 +87,10 @@ func runOn(term *terminal, args []string) int {
 	return exitCode(parsed.Run(), term.err)
 }
 
+// togetherSignals is how close to the first a signal counts as the same wish: timeout and terminals tell a process and its
+// group.
+const togetherSignals = time.Second
+
 // signals closes stop at the first SIGINT or SIGTERM and cancels the context at the second.
 func signals(parent context.Context) (ctx context.Context, stop <-chan struct{}, cancel func()) {
 	ctx, cancelContext := context.WithCancel(parent)
@@ -93,17 +98,21 @@ func signals(parent context.Context) (ctx context.Context, stop <-chan struct{},
 	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM)
 	stopped := make(chan struct{})
 	go func() {
-		for n := 0; ; n++ {
+		var first time.Time
+		for {
 			select {
 			case <-received:
 			case <-ctx.Done():
 				return
 			}
-			if n > 0 {
+			switch {
+			case first.IsZero():
+				first = time.Now()
+				close(stopped)
+			case time.Since(first) > togetherSignals:
 				cancelContext()
 				return
 			}
-			close(stopped)
 		}
 	}()
 	return ctx, stopped, func() {

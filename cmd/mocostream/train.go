@@ -65,7 +65,11 @@ func (t trainCommand) Run(term *terminal) error {
 	if t.JSON {
 		return printJSON(term.out, result)
 	}
-	fmt.Fprintf(term.out, "%d steps, %d images (%.2f epochs), loss %.4f\n", result.Steps, result.Samples, result.Epoch, result.Loss)
+	passes := ""
+	if result.Epoch > 0 { // a stream has none
+		passes = fmt.Sprintf(" (%.2f epochs)", result.Epoch)
+	}
+	fmt.Fprintf(term.out, "%d steps, %d images%s, loss %.4f\n", result.Steps, result.Samples, passes, result.Loss)
 	if result.ImagesPerSecond > 0 { // 0: there was nothing left to do
 		fmt.Fprintf(term.out, "%.0f images/s, %.1f %% of the time waiting for data\n", result.ImagesPerSecond, 100*result.DataWait)
 	}
