@@ -4,5 +4,6 @@
 set -eu
 tags=integration${TAGS:+,$TAGS}
 go test -race -tags "$tags" -timeout 10m ./internal/... ./ingest/... ./loader/... ./augment/... ./sink/...
-go test -tags "$tags" -timeout 5m -run LargeMessages ./ingest/kafka # without the detector, whose own memory it would measure
+# Without the detector, whose own memory these would measure.
+go test -tags "$tags" -timeout 5m -run 'LargeMessages|Million' ./ingest/kafka ./ingest/s3
 go test -tags "$tags" -timeout 15m ./cmd/...

@@ -2,8 +2,10 @@ package kafka
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"mocostream/ingest"
 
@@ -15,7 +17,13 @@ import (
 func TestPointersThroughASource(t *testing.T) {
 	const messages = 40 // of 1 MiB each: several calls of AppendBatch
 	c := startCluster(t, kfake.SeedTopics(1, "events"))
-	s := &store{objects: map[string]string{}}
+	s := &store{objects: map[string]string{}, hold: make(chan struct{})}
+	go func() { // nothing is fetched before two are asked for: alone each would be too quick to meet another
+		defer close(s.hold)
+		for end := time.Now().Add(patience); s.busy.Load() < 2 && time.Now().Before(end); {
+			runtime.Gosched()
+		}
+	}()
 	var records []*kgo.Record
 	for i := range messages {
 		s.objects[fmt.Sprintf("s3://b/%d", i)] = fmt.Sprintf("%d %s", i, strings.Repeat("x", 1<<20))
