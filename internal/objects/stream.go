@@ -12,7 +12,7 @@ const (
 	// lookEvery is after how many bytes Stream looks whether its request keeps up.
 	lookEvery = 4 << 20
 	// fastEnough is the bytes per second of all reads of a client above which more requests would hardly bring more.
-	fastEnough = 400e6
+	fastEnough = 250e6
 	// wideReads is how many reads of a client go by parts at a time: every part that is ahead of its reader costs memory.
 	wideReads = 2
 	// wideFor is how long objects are read by parts from the start once one request did not keep up.
