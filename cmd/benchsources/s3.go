@@ -114,7 +114,7 @@ func (c s3Command) kind(ctx context.Context, out io.Writer, raw *awss3.Client, b
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	source, err := s3.New(s3.Options{Client: client, Bucket: bucket, Prefix: kind, ManifestDir: dir, Parallel: c.Parallel})
 	if err != nil {
 		return err
