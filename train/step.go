@@ -1,8 +1,6 @@
 package train
 
 import (
-	"math"
-
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -15,17 +13,6 @@ import (
 const (
 	queueName   = "queue"     // [K, dim] on the device, rows of length 1
 	pointerName = "queue_ptr" // int32: the row that the next key goes to
-)
-
-// Indices of the step's report, one float32 vector.
-const (
-	reportLoss = iota
-	reportPositive
-	reportNegative
-	reportTop1
-	reportSpread
-	reportGradNorm
-	reportLen
 )
 
 // batchNormMomentum is torch's: running = 0.9 running + 0.1 batch.
@@ -48,15 +35,7 @@ func (t *Trainer) buildStep(root *model.Scope, query, key, order, hyper *Node) [
 	t.enqueue(queue, k)
 
 	gradients, norm := t.optimize(loss, hyper)
-	report := graph.Concatenate(scalars(
-		loss,
-		graph.ReduceAllMean(positive),
-		graph.ReduceAllMean(negative),
-		top1(positive, negative),
-		spread(q),
-		norm,
-	), 0)
-	outputs := []*Node{graph.StopGradient(report)}
+	outputs := []*Node{report(loss, norm, q, positive, negative)}
 	if t.traced {
 		logits := graph.MulScalar(graph.Concatenate([]*Node{positive, negative}, 1), 1/o.T)
 		outputs = append(append(outputs, q, k, logits), gradients...)
@@ -117,57 +96,6 @@ func (t *Trainer) replaceRows(queue, keys, at *Node) *Node {
 	fresh := graph.LessThan(index, graph.Const(g, int32(b)))
 	picked := graph.Gather(keys, graph.Min(index, graph.Const(g, int32(b-1))))
 	return graph.Where(graph.BroadcastToDims(fresh, queue.Shape().Dimensions...), picked, queue)
-}
-
-// optimize moves the query encoder's parameters and returns the gradients, in the parameters' order, and their norm.
-func (t *Trainer) optimize(loss, hyper *Node) (gradients []*Node, norm *Node) {
-	g := loss.Graph()
-	var variables []*model.Variable
-	var values []*Node
-	for _, p := range t.parameters {
-		if p.Trainable() {
-			v := t.variable(queryEncoder + "/" + p.Name)
-			variables, values = append(variables, v), append(values, v.NodeValue(g))
-		}
-	}
-	gradients = graph.Gradient(loss, values...)
-	norm = graph.ScalarZero(g, dtypes.Float32)
-	for i, v := range variables {
-		norm = graph.Add(norm, graph.ReduceAllSum(graph.Square(gradients[i])))
-		slots := t.slots(v)
-		state := make([]*Node, len(slots))
-		for j, s := range slots {
-			state[j] = s.NodeValue(g)
-		}
-		moved, next := t.options.Optimizer.update(values[i], gradients[i], hyper, state)
-		v.SetNodeValue(moved)
-		for j, s := range slots {
-			s.SetNodeValue(next[j])
-		}
-	}
-	return gradients, graph.Sqrt(norm)
-}
-
-// top1 is the share of rows whose positive beats every negative.
-func top1(positive, negative *Node) *Node {
-	best := graph.ReduceAndKeep(negative, graph.ReduceMax, 1)
-	return graph.ReduceAllMean(graph.ConvertDType(graph.GreaterThan(positive, best), dtypes.Float32))
-}
-
-// spread is the mean over dimensions of the standard deviation over the batch, times sqrt(dim): 1 for embeddings
-// spread over the sphere, 0 for collapsed ones.
-func spread(q *Node) *Node {
-	centred := graph.Sub(q, graph.ReduceAndKeep(q, graph.ReduceMean, 0))
-	deviation := graph.Sqrt(graph.ReduceMean(graph.Square(centred), 0))
-	return graph.MulScalar(graph.ReduceAllMean(deviation), math.Sqrt(float64(q.Shape().Dimensions[1])))
-}
-
-// scalars makes vectors of one element.
-func scalars(nodes ...*Node) []*Node {
-	for i, n := range nodes {
-		nodes[i] = graph.Reshape(n, 1)
-	}
-	return nodes
 }
 
 // forward is a pass of one of the two encoders in training.
