@@ -43,7 +43,7 @@ func layersFor(layout Layout, differentiated bool) nn.Layers {
 	if layout == LayoutCHWN {
 		return nn.CHWN{Training: differentiated}
 	}
-	return nn.NHWC{}
+	return nn.NHWC{Training: differentiated}
 }
 
 // OpenBackend opens a backend: "auto" takes XLA on CUDA, else XLA on the CPU, else Go; "go", "xla:cuda", "xla:cpu",

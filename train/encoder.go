@@ -91,7 +91,7 @@ func (f forward) activate(x *Node) *Node {
 }
 
 func (f forward) conv(name string, x *Node, stride int) *Node {
-	return f.layers.Conv(x, f.value(name+".weight", x), stride)
+	return f.layers.Conv(x, f.value(name+".weight", x), stride, 1)
 }
 
 func (f forward) linear(name string, x *Node) *Node {

@@ -8,8 +8,10 @@ import (
 func outputs(n, k, stride int) int { return (n-1)/stride + 1 }
 
 // Conv implements Layers: weights [O, C*k*k] times columns [C*k*k, H'*W'*B].
-func (l CHWN) Conv(x, weight *Node, stride int) *Node {
+func (l CHWN) Conv(x, weight *Node, stride, groups int) *Node {
 	switch k := weight.Shape().Dimensions[2]; {
+	case groups > 1:
+		return l.convGrouped(x, weight, stride, groups)
 	case k == 1:
 		return l.pointwise(x, weight, stride)
 	case k == 3 && stride == 1 && onPaddedGrid(x):

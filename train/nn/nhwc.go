@@ -8,7 +8,10 @@ import (
 )
 
 // NHWC is the layout of XLA: [B, H, W, C] with native convolutions, gradients by GoMLX's own differentiation.
-type NHWC struct{}
+type NHWC struct {
+	// Training says that the graph will be differentiated, once. Without it layers carry no gradient of their own.
+	Training bool
+}
 
 var _ Layers = NHWC{}
 
@@ -30,17 +33,6 @@ func normalisation(x *Node, mean, std [3]float32) (scale, shift *Node) {
 		b[c] = float32(-float64(mean[c]) / float64(std[c]))
 	}
 	return graph.Const(x.Graph(), a), graph.Const(x.Graph(), b)
-}
-
-// Conv implements Layers.
-func (NHWC) Conv(x, weight *Node, stride int) *Node {
-	p := (weight.Shape().Dimensions[2] - 1) / 2
-	axes := graph.ConvolveAxesConfig{
-		InputBatch: 0, InputSpatial: []int{1, 2}, InputChannels: 3,
-		KernelOutputChannels: 0, KernelInputChannels: 1, KernelSpatial: []int{2, 3},
-		OutputBatch: 0, OutputSpatial: []int{1, 2}, OutputChannels: 3,
-	}
-	return graph.Convolve(x, weight).AxesConfig(axes).Strides(stride).PaddingPerDim([][2]int{{p, p}, {p, p}}).Done()
 }
 
 // BatchNorm implements Layers.

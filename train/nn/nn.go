@@ -26,8 +26,9 @@ type Layers interface {
 	// Input turns images [B, H, W, 3] into an activation. uint8 images are normalised as (x/255 - mean) / std; float32
 	// images are taken as normalised already.
 	Input(images *Node, mean, std [3]float32) *Node
-	// Conv is a convolution without bias with weights [out, in, k, k], k odd, zero padding (k-1)/2 on each side.
-	Conv(x, weight *Node, stride int) *Node
+	// Conv is a convolution without bias with weights [out, in/groups, k, k], k odd, zero padding (k-1)/2 on each side.
+	// Each of groups runs of consecutive output channels sees its run of input channels alone (1: all of them).
+	Conv(x, weight *Node, stride, groups int) *Node
 	// BatchNorm normalises with the statistics of the batch, taken over each of groups runs of B/groups consecutive
 	// samples. It returns, beside the activation, mean and unbiased variance [C], averaged over the groups, outside the
 	// gradient.
