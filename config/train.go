@@ -27,13 +27,15 @@ type Train struct {
 
 // Optimizer is train.optimizer.
 type Optimizer struct {
-	Name        string  `yaml:"name" allowed:"sgd|adamw" change:"refused" doc:"Stochastic gradient descent with momentum, or AdamW."`
-	LR          float64 `yaml:"lr" range:"(0,)" change:"accept" doc:"Learning rate after the warm-up; MoCo's is 0.03 for a batch of 256."`
-	Momentum    float64 `yaml:"momentum" range:"[0,1)" change:"accept" doc:"Momentum of sgd."`
-	WeightDecay float64 `yaml:"weight_decay" range:"[0,)" change:"accept" doc:"Decay of the weights: added to the gradient by sgd, applied apart from it by adamw."`
-	Beta1       float64 `yaml:"beta1" range:"[0,1)" change:"accept" doc:"Decay of adamw's first moment."`
-	Beta2       float64 `yaml:"beta2" range:"[0,1)" change:"accept" doc:"Decay of adamw's second moment."`
-	Eps         float64 `yaml:"eps" range:"(0,)" change:"accept" doc:"Added to adamw's denominator."`
+	Name            string  `yaml:"name" allowed:"sgd|lars|adamw" change:"refused" doc:"Stochastic gradient descent with momentum, LARS for large batches, or AdamW."`
+	LR              float64 `yaml:"lr" range:"(0,)" change:"accept" doc:"Learning rate after the warm-up; MoCo's is 0.03 for a batch of 256."`
+	Momentum        float64 `yaml:"momentum" range:"[0,1)" change:"accept" doc:"Momentum of sgd and lars."`
+	WeightDecay     float64 `yaml:"weight_decay" range:"[0,)" change:"accept" doc:"Decay of the weights: added to the gradient by sgd and lars, applied apart from it by adamw."`
+	ExcludeNormBias bool    `yaml:"exclude_norm_bias" change:"accept" doc:"No weight decay on BatchNorm's parameters and biases. MoCo decays everything; lars never decays these."`
+	ClipNorm        float64 `yaml:"clip_norm" range:"[0,)" change:"accept" doc:"Longest gradient, as the L2 norm over all parameters; a longer one is scaled down to it. 0 takes every gradient as it is."`
+	Beta1           float64 `yaml:"beta1" range:"[0,1)" change:"accept" doc:"Decay of adamw's first moment."`
+	Beta2           float64 `yaml:"beta2" range:"[0,1)" change:"accept" doc:"Decay of adamw's second moment."`
+	Eps             float64 `yaml:"eps" range:"(0,)" change:"accept" doc:"Added to adamw's denominator."`
 }
 
 // Schedule is train.schedule.

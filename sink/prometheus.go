@@ -31,7 +31,7 @@ type Prometheus struct {
 
 	steps, samples, checkpointFailures, commitFailures prometheus.Counter
 
-	step, epoch, loss, rate, positive, negative, top1, spread, gradNorm, dataWait, lastStep prometheus.Gauge
+	step, epoch, loss, rate, positive, negative, top1, top5, spread, effectiveRank, gradNorm, queueAge, dataWait, lastStep prometheus.Gauge
 
 	checkpointTime, checkpointStep, commitTime, publishedTime, publishedStep prometheus.Gauge
 
@@ -73,9 +73,12 @@ func (p *Prometheus) makeTraining() {
 	p.rate = p.gauge("learning_rate", "Learning rate of the last step.")
 	p.positive = p.gauge("positive_similarity", "Mean cosine similarity of queries and their keys in the last step.")
 	p.negative = p.gauge("negative_similarity", "Mean cosine similarity of queries and the queue in the last step.")
-	p.top1 = p.gauge("top1", "Share of queries of the last step whose key beats the whole queue.")
+	p.top1 = p.gauge("top1", "Share of queries of the last step whose key beats all negatives.")
+	p.top5 = p.gauge("top5", "Share of queries of the last step whose key is among the five best of it and the negatives.")
 	p.spread = p.gauge("embedding_spread", "Spread of the last step's embeddings: 1 when they fill the sphere, 0 when collapsed.")
-	p.gradNorm = p.gauge("grad_norm", "L2 norm of the last step's gradient.")
+	p.effectiveRank = p.gauge("embedding_effective_rank", "Directions in which the last step's embeddings vary: participation ratio of their covariance.")
+	p.gradNorm = p.gauge("grad_norm", "L2 norm of the last step's gradient, before clipping.")
+	p.queueAge = p.gauge("queue_age_steps", "Mean age of the keys in the queue at the last step; 0 without any.")
 	p.dataWait = p.gauge("data_wait_ratio", "Share of time spent waiting for batches, over about the last twenty steps.")
 	p.lastStep = p.gauge("last_step_timestamp_seconds", "When the last step was finished, Unix time; 0 before the first.")
 }
@@ -159,8 +162,11 @@ func (p *Prometheus) Observe(r train.StepResult) {
 	p.positive.Set(r.Positive)
 	p.negative.Set(r.Negative)
 	p.top1.Set(r.Top1)
+	p.top5.Set(r.Top5)
 	p.spread.Set(r.Spread)
+	p.effectiveRank.Set(r.EffectiveRank)
 	p.gradNorm.Set(r.GradNorm)
+	p.queueAge.Set(r.QueueAge)
 	p.dataWait.Set(r.DataWait)
 	p.lastStep.SetToCurrentTime()
 }

@@ -53,10 +53,10 @@ func busy() *sink.Prometheus {
 	p.Backend("go")
 	p.From(100, 6400)
 	p.Observe(train.StepResult{
-		Step: 101, Samples: 6464, Epoch: 1.5, Loss: 3.25, LR: .03, Positive: .75, Negative: .125, Top1: .5, Spread: .875,
-		GradNorm: 2.5, ImagesPerSecond: 1000, DataWait: .0625,
+		Step: 101, Samples: 6464, Epoch: 1.5, Loss: 3.25, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875,
+		EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, ImagesPerSecond: 1000, DataWait: .0625,
 	})
-	p.Observe(train.StepResult{Step: 102, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Spread: .875, GradNorm: 2.5, DataWait: .0625})
+	p.Observe(train.StepResult{Step: 102, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, DataWait: .0625})
 	p.Probe("animals", .625)
 	p.Checkpoint(102, 1500*time.Millisecond)
 	p.CheckpointFailed()

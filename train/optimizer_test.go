@@ -11,7 +11,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
-// optimizerCase is five steps of an optimizer of PyTorch's (testdata/make_optimizer_fixture.py).
+// optimizerCase is five steps of an optimizer in PyTorch (testdata/make_optimizer_fixture.py).
 type optimizerCase struct {
 	Name        string
 	Momentum    float64
@@ -20,6 +20,7 @@ type optimizerCase struct {
 	Beta2       float64
 	Epsilon     float64
 	Shape       []int
+	exclude     bool
 	Initial     []float32
 	Steps       []struct {
 		Rate      float64
@@ -30,23 +31,86 @@ type optimizerCase struct {
 }
 
 func TestOptimizersAreTorchs(t *testing.T) {
-	text, err := os.ReadFile("testdata/optimizer.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fixture struct{ Cases []optimizerCase }
-	if err := json.Unmarshal(text, &fixture); err != nil {
-		t.Fatal(err)
-	}
+	fixture := readOptimizers(t)
 	backend := goBackend(t)
 	seen := map[string]int{}
 	for _, c := range fixture.Cases {
 		seen[c.Name]++
 		c.run(t, backend)
 	}
-	if seen["sgd"] < 2 || seen["adamw"] < 2 {
-		t.Errorf("the fixture has the cases %v, want two of sgd and adamw at least", seen)
+	if seen["sgd"] < 2 || seen["adamw"] < 2 || seen["lars"] < 4 {
+		t.Errorf("the fixture has the cases %v, want two of sgd and adamw and four of lars at least", seen)
 	}
+}
+
+// A case without weight decay of a parameter of one dimension is one with decay, where that leaves such parameters out.
+func TestExcludedParametersDoNotDecay(t *testing.T) {
+	backend := goBackend(t)
+	seen := map[string]int{}
+	for _, c := range readOptimizers(t).Cases {
+		if len(c.Shape) == 1 && c.WeightDecay == 0 {
+			seen[c.Name]++
+			c.WeightDecay, c.exclude = .5, true
+			c.run(t, backend)
+		}
+	}
+	if seen["sgd"] == 0 || seen["adamw"] == 0 {
+		t.Errorf("the fixture has the cases %v, want one of sgd and adamw", seen)
+	}
+	for _, c := range readOptimizers(t).Cases {
+		c.exclude = len(c.Shape) > 1 // these decay still
+		c.run(t, backend)
+	}
+}
+
+// clipCase is two gradients before and after torch.nn.utils.clip_grad_norm_.
+type clipCase struct {
+	ClipNorm           float64 `json:"clip_norm"`
+	Norm               float32
+	Gradients, Clipped [2][]float32
+}
+
+func TestClippingIsTorchs(t *testing.T) {
+	backend := goBackend(t)
+	cases := readOptimizers(t).Clips
+	if len(cases) < 4 {
+		t.Fatalf("the fixture has %d cases of clipping", len(cases))
+	}
+	for i, c := range cases {
+		exec, err := graph.NewExec(backend.Backend, func(a, b *Node) []*Node {
+			length := norm(a, b)
+			return append(OptimizerOptions{ClipNorm: c.ClipNorm}.clipped([]*Node{a, b}, length), length)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Call(c.Gradients[0], c.Gradients[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, want := range [][]float32{c.Clipped[0], c.Clipped[1], {c.Norm}} {
+			near(t, "clipped", i, tensors.MustCopyFlatData[float32](out[j]), want)
+		}
+		exec.Finalize()
+	}
+}
+
+// optimizerFixture is testdata/optimizer.json.
+type optimizerFixture struct {
+	Cases []optimizerCase
+	Clips []clipCase
+}
+
+func readOptimizers(t *testing.T) (f optimizerFixture) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/optimizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func (c optimizerCase) run(t *testing.T, backend *Backend) {
@@ -54,6 +118,7 @@ func (c optimizerCase) run(t *testing.T, backend *Backend) {
 	o := OptimizerOptions{
 		Name: c.Name, Momentum: c.Momentum, WeightDecay: c.WeightDecay,
 		Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon,
+		ExcludeNormBias: c.exclude,
 	}
 	slots, err := o.slots()
 	if err != nil {
@@ -115,8 +180,8 @@ func near(t *testing.T, what string, step int, got, want []float32) {
 
 func TestUnknownOptimizer(t *testing.T) {
 	o := tiny()
-	o.Optimizer.Name = "lars"
-	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), `unknown optimizer "lars"; use sgd or adamw`) {
+	o.Optimizer.Name = "adam"
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), `unknown optimizer "adam"; use sgd, lars or adamw`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,11 +9,16 @@ type StepResult struct {
 	LR       float64 `json:"lr"`       // learning rate of this step
 	Positive float64 `json:"positive"` // mean cosine similarity of query and its key
 	Negative float64 `json:"negative"` // mean cosine similarity of queries and queue
-	Top1     float64 `json:"top1"`     // share of queries whose key beats the whole queue
+	Top1     float64 `json:"top1"`     // share of queries whose key beats all negatives: (K+1)-way accuracy
+	Top5     float64 `json:"top5"`     // share of queries whose key is among the five best of K+1
 	// Spread is the mean over dimensions of the standard deviation of the queries, times sqrt(dim): 1 when they fill the
 	// sphere, 0 when collapsed.
-	Spread          float64 `json:"spread"`
-	GradNorm        float64 `json:"grad_norm"`         // global L2 norm of the query encoder's gradient
+	Spread float64 `json:"spread"`
+	// EffectiveRank is the participation ratio (tr C)^2 / tr(C^2) of the covariance C of the queries: in how many
+	// directions they vary, at most dim and less than the batch.
+	EffectiveRank   float64 `json:"effective_rank"`
+	GradNorm        float64 `json:"grad_norm"`         // global L2 norm of the gradient, before clipping
+	QueueAge        float64 `json:"queue_age"`         // mean age of the queue's keys, steps; 0 without any
 	ImagesPerSecond float64 `json:"images_per_second"` // of this step, waiting for its batch included
 	DataWait        float64 `json:"data_wait"`         // share of time spent waiting for batches, about the last twenty steps
 }

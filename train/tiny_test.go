@@ -37,6 +37,13 @@ func tinyAdamW() Options {
 	return o
 }
 
+func tinyLARS() Options {
+	o := tiny()
+	o.Optimizer = OptimizerOptions{Name: "lars", Momentum: .9, WeightDecay: 1e-6, ExcludeNormBias: true, ClipNorm: 10}
+	o.Schedule.Base = 5
+	return o
+}
+
 func goBackend(t testing.TB) *Backend {
 	t.Helper()
 	b, err := OpenBackend("go")

@@ -277,14 +277,17 @@ func (t *Trainer) result(report *tensors.Tensor, rate float64) (StepResult, erro
 		return StepResult{}, fmt.Errorf("read report of step %d: %w", t.done, err)
 	}
 	r := StepResult{
-		Step:     t.done,
-		Loss:     float64(values[reportLoss]),
-		LR:       rate,
-		Positive: float64(values[reportPositive]),
-		Negative: float64(values[reportNegative]),
-		Top1:     float64(values[reportTop1]),
-		Spread:   float64(values[reportSpread]),
-		GradNorm: float64(values[reportGradNorm]),
+		Step:          t.done,
+		Loss:          float64(values[reportLoss]),
+		LR:            rate,
+		Positive:      float64(values[reportPositive]),
+		Negative:      float64(values[reportNegative]),
+		Top1:          float64(values[reportTop1]),
+		Top5:          float64(values[reportTop5]),
+		Spread:        float64(values[reportSpread]),
+		EffectiveRank: float64(values[reportRank]),
+		GradNorm:      float64(values[reportGradNorm]),
+		QueueAge:      queueAge(int64(t.options.K), int64(t.options.Batch), t.done-1),
 	}
 	if !finite(r.Loss) || !finite(r.GradNorm) {
 		return r, fmt.Errorf("step %d: %w (loss %v, gradient norm %v); lower train.optimizer.lr, lengthen train.schedule.warmup_steps or raise train.t",

@@ -33,11 +33,20 @@ func TestStepReports(t *testing.T) {
 		if !(r.GradNorm > 0) || !(math.Abs(r.Positive) <= 1.0001) || !(math.Abs(r.Negative) <= 1.0001) {
 			t.Errorf("step %d: %+v", r.Step, r)
 		}
-		if quarters := r.Top1 * 4; quarters != math.Round(quarters) || quarters < 0 || quarters > 4 {
-			t.Errorf("step %d: top1 is %v, want a share of 4", r.Step, r.Top1)
+		for _, top := range []float64{r.Top1, r.Top5} {
+			if quarters := top * 4; quarters != math.Round(quarters) || quarters < 0 || quarters > 4 || r.Top5 < r.Top1 {
+				t.Errorf("step %d: top-1 %v and top-5 %v, want shares of 4", r.Step, r.Top1, r.Top5)
+			}
 		}
 		if !(r.Spread > 0 && r.Spread <= 1.0001) {
 			t.Errorf("step %d: spread is %v, want it in (0, 1]", r.Step, r.Spread)
+		}
+		if !(r.EffectiveRank > .999 && r.EffectiveRank < 3.001) { // four queries, less their mean
+			t.Errorf("step %d: effective rank is %v, want it in [1, 3]", r.Step, r.EffectiveRank)
+		}
+		// A queue of 6, batches of 4: keys of ages 1; then 1 and, two of them, 2.
+		if want := []float64{0, 1, 8. / 6, 8. / 6}[done]; r.QueueAge != want {
+			t.Errorf("step %d: queue age is %v, want %v", r.Step, r.QueueAge, want)
 		}
 	}
 }
@@ -60,7 +69,7 @@ func TestFirstKeysEqualQueriesOfEqualViews(t *testing.T) {
 
 // Training lowers the loss: the same few images over and over.
 func TestTrainingLearns(t *testing.T) {
-	for name, o := range map[string]Options{"sgd": tiny(), "adamw": tinyAdamW()} {
+	for name, o := range map[string]Options{"sgd": tiny(), "lars": tinyLARS(), "adamw": tinyAdamW()} {
 		t.Run(name, func(t *testing.T) {
 			o.Batch, o.K = 8, 16
 			o.Schedule.Name = "constant"
@@ -182,7 +191,7 @@ func TestOptionsValidate(t *testing.T) {
 		{func(o *Options) { o.Encoder.Stem = "large" }, "encoder: stem must be imagenet or cifar"},
 		{func(o *Options) { o.Encoder.Head = "" }, "encoder: head must be linear or mlp"},
 		{func(o *Options) { o.Encoder.Activation = "gelu" }, "encoder: activation must be relu or silu"},
-		{func(o *Options) { o.Optimizer.Name = "" }, `unknown optimizer ""; use sgd or adamw`},
+		{func(o *Options) { o.Optimizer.Name = "" }, `unknown optimizer ""; use sgd, lars or adamw`},
 		{func(o *Options) { o.Batch = 1 }, "train: a batch of 1; use at least 2"},
 		{func(o *Options) { o.Size = 7 }, "train: views of 7 pixels; use at least 8"},
 		{func(o *Options) { o.K = 3 }, "train: a queue of 3 keys is shorter than the batch (4); raise train.k"},

@@ -1,13 +1,13 @@
 package train
 
 import (
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
 )
 
-// optimize moves the query encoder's parameters and returns the gradients, in the parameters' order, and their norm.
-func (t *Trainer) optimize(loss, hyper *Node) (gradients []*Node, norm *Node) {
+// optimize moves the query encoder's parameters and returns the gradients, in the parameters' order, and their norm, both
+// as they were before they were clipped.
+func (t *Trainer) optimize(loss, hyper *Node) (gradients []*Node, length *Node) {
 	g := loss.Graph()
 	var variables []*model.Variable
 	var values []*Node
@@ -18,19 +18,19 @@ func (t *Trainer) optimize(loss, hyper *Node) (gradients []*Node, norm *Node) {
 		}
 	}
 	gradients = graph.Gradient(loss, values...)
-	norm = graph.ScalarZero(g, dtypes.Float32)
+	length = norm(gradients...)
+	clipped := t.options.Optimizer.clipped(gradients, length)
 	for i, v := range variables {
-		norm = graph.Add(norm, graph.ReduceAllSum(graph.Square(gradients[i])))
 		slots := t.slots(v)
 		state := make([]*Node, len(slots))
 		for j, s := range slots {
 			state[j] = s.NodeValue(g)
 		}
-		moved, next := t.options.Optimizer.update(values[i], gradients[i], hyper, state)
+		moved, next := t.options.Optimizer.update(values[i], clipped[i], hyper, state)
 		v.SetNodeValue(moved)
 		for j, s := range slots {
 			s.SetNodeValue(next[j])
 		}
 	}
-	return gradients, graph.Sqrt(norm)
+	return gradients, length
 }

@@ -104,6 +104,7 @@ func trainOptions(c *config.Config, images int64) train.Options {
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,
 			Beta1: t.Optimizer.Beta1, Beta2: t.Optimizer.Beta2, Epsilon: t.Optimizer.Eps,
+			ExcludeNormBias: t.Optimizer.ExcludeNormBias, ClipNorm: t.Optimizer.ClipNorm,
 		},
 		Schedule: train.ScheduleOptions{
 			Name: t.Schedule.Name, Base: t.Optimizer.LR, Warmup: int64(t.Schedule.WarmupSteps), Gamma: t.Schedule.Gamma,

@@ -17,6 +17,7 @@ func charts(d Data) []chart {
 		probeChart(d.Probes, d.Evaluation),
 		similarityChart(steps),
 		spreadChart(steps),
+		rankChart(steps),
 		top1Chart(steps, d.QueueSize),
 		rateChart(steps),
 		throughputChart(steps),
@@ -119,15 +120,26 @@ func spreadChart(steps []train.StepResult) chartSpec {
 	}
 }
 
+func rankChart(steps []train.StepResult) chartSpec {
+	return chartSpec{
+		name: "Effective rank", about: "In how many directions the embeddings of a batch vary (participation ratio of their covariance).",
+		value: figure, label: axisLabel, include: []float64{0},
+		series: []series{{points: measured(steps, func(r train.StepResult) float64 { return r.EffectiveRank }), noisy: true}},
+	}
+}
+
 func top1Chart(steps []train.StepResult, queue int64) chartSpec {
 	name := "(K+1)-way accuracy"
 	if queue > 0 {
 		name = count(queue+1) + "-way accuracy"
 	}
 	return chartSpec{
-		name: name, about: "Share of queries closer to their own key than to all keys in the queue.",
+		name: name, about: "Share of queries closest to their own key of all, and of those to which it is among the five closest.",
 		value: percent, label: percentLabel, include: []float64{0},
-		series: []series{{points: points(steps, func(r train.StepResult) float64 { return r.Top1 }), noisy: true}},
+		series: []series{
+			{name: "top-1", points: points(steps, func(r train.StepResult) float64 { return r.Top1 }), noisy: true},
+			{name: "top-5", points: measured(steps, func(r train.StepResult) float64 { return r.Top5 }), noisy: true},
+		},
 	}
 }
 

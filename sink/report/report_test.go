@@ -89,7 +89,7 @@ func TestPageHoldsEverySection(t *testing.T) {
 		t.Errorf("sections %v, want %v", got, want)
 	}
 	charts := []string{
-		"Loss", "k-NN accuracy", "Similarity", "Embedding spread", "1,025-way accuracy",
+		"Loss", "k-NN accuracy", "Similarity", "Embedding spread", "Effective rank", "1,025-way accuracy",
 		"Learning rate", "Throughput", "Waiting for data",
 	}
 	if got := chartNames(root); !slices.Equal(got, charts) {
@@ -219,7 +219,7 @@ func TestPageSurvivesAnyNumbers(t *testing.T) {
 		var out []train.StepResult
 		for i, l := range losses {
 			out = append(out, train.StepResult{Step: int64(i + 1), Loss: l, LR: l, Positive: l, Negative: l, Top1: l,
-				Spread: l, GradNorm: l, ImagesPerSecond: l, DataWait: l})
+				Top5: l, Spread: l, EffectiveRank: l, GradNorm: l, QueueAge: l, ImagesPerSecond: l, DataWait: l})
 		}
 		return out
 	}
@@ -228,10 +228,10 @@ func TestPageSurvivesAnyNumbers(t *testing.T) {
 		steps  []train.StepResult
 		charts int
 	}{
-		{"none", nil, 0}, {"one", steps(3), 7}, {"two", steps(3, 2), 7}, {"equal", steps(2, 2, 2), 7},
-		{"not a number", steps(nan), 0}, {"infinite", steps(inf, -inf), 0}, {"mixed", steps(3, nan, inf, 1), 7},
-		{"huge", steps(1e300, 2, 1e29, -1e29), 7}, {"tiny", steps(1e-300, 5e-324), 7}, {"negative", steps(-3, -4), 7},
-		{"spike", steps(append(slices.Repeat([]float64{3, 4}, 200), 1e20)...), 7},
+		{"none", nil, 0}, {"one", steps(3), 8}, {"two", steps(3, 2), 8}, {"equal", steps(2, 2, 2), 8},
+		{"not a number", steps(nan), 0}, {"infinite", steps(inf, -inf), 0}, {"mixed", steps(3, nan, inf, 1), 8},
+		{"huge", steps(1e300, 2, 1e29, -1e29), 8}, {"tiny", steps(1e-300, 5e-324), 8}, {"negative", steps(-3, -4), 8},
+		{"spike", steps(append(slices.Repeat([]float64{3, 4}, 200), 1e20)...), 8},
 	} {
 		d := report.Data{Title: c.name, Steps: c.steps, QueueSize: 64,
 			Summary:    report.Summary{ImagesPerSecond: nan, Epochs: nan},
