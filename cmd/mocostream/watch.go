@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -21,8 +22,6 @@ type watch struct {
 	mu  sync.Mutex
 	run runStatus
 	ask func(*runStatus) // completes a status; nil: there is no run yet
-
-	trouble func() string // what keeps the source from reading, "" for nothing; nil: there is no run yet
 }
 
 func newWatch() *watch {
@@ -36,21 +35,8 @@ func newWatch() *watch {
 
 func (w *watch) handler() http.Handler { return w.metrics.Handler() }
 
-// waiting also says why there is no data where the source knows.
-func (w *watch) waiting(since time.Time) {
-	w.state.Waiting(since)
-	w.mu.Lock()
-	trouble := w.trouble
-	w.mu.Unlock()
-	if trouble != nil {
-		w.state.Problem(trouble())
-	}
-}
-
-func (w *watch) resumed() {
-	w.state.Resumed()
-	w.state.Problem("")
-}
+func (w *watch) waiting(since time.Time) { w.state.Waiting(since) }
+func (w *watch) resumed()                { w.state.Resumed() }
 
 func (w *watch) step(r train.StepResult) {
 	w.state.Step(r.Step)
@@ -126,6 +112,13 @@ func (in *input) trouble() string {
 	if in.objects().Paused {
 		return "reading waits for valid credentials of the bucket"
 	}
+	if t, ok := in.feed.(*topics); ok {
+		for _, p := range t.Stats().Partitions {
+			if p.Trouble != "" {
+				return fmt.Sprintf("kafka topic %q partition %d cannot be read: %s", p.Topic, p.Partition, p.Trouble)
+			}
+		}
+	}
 	return ""
 }
 
@@ -160,9 +153,9 @@ type runStatus struct {
 func (w *watch) attach(s *session, line *pipeline) {
 	stats := func() sink.LoaderStats { return s.in.loaderStats(line.loader.Stats()) }
 	w.metrics.Attach(sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats})
+	w.state.Problem(s.in.trouble)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trouble = s.in.trouble
 	w.ask = func(r *runStatus) {
 		r.Partitions, r.Loader = s.in.partitions(), stats()
 		for _, p := range r.Partitions {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mocostream/internal/s3server"
+	"mocostream/internal/standin"
 )
 
 // A daemon that cannot start, or not go on, says what is wrong and what to do, and ends.
@@ -71,6 +72,40 @@ func TestWrongDaemon(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A broker that is gone makes a daemon that waits for data unready, and says so, until it is back.
+func TestBrokerGone(t *testing.T) {
+	folder := t.TempDir()
+	b, err := standin.StartBroker(folder, "images", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := b.Address()
+	dir := filepath.Join(t.TempDir(), "run")
+	d := startDaemon(t, dir, online(b, dir))
+	produceImages(t, b, 0, 16)
+	d.until("it waits", func() bool { _, body := d.get("/status"); return strings.Contains(body, `"state":"waiting"`) })
+	if code, word := d.get("/readyz"); code != http.StatusOK {
+		t.Errorf("ready: %d %s", code, word)
+	}
+	b.Close()
+	d.until("it is not ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusServiceUnavailable })
+	if _, text := d.get("/status"); !strings.Contains(text, "cannot be read: ") {
+		t.Errorf("status: %s", text)
+	}
+	if b, err = standin.StartBroker(folder, "images", 4); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if b.Address() != address {
+		t.Skipf("the broker came back at %s and not at %s", b.Address(), address)
+	}
+	d.until("it is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
+	produceImages(t, b, 16, 32)
+	d.until("it trains", func() bool { _, body := d.get("/status"); return strings.Contains(body, `"step":4`) })
+	d.stop(syscall.SIGTERM)
+	wholeLedger(t, dir, 32)
 }
 
 // A bucket that refuses the credentials later on makes the daemon wait, and not be ready, until it takes them again.

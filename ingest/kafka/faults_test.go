@@ -263,13 +263,16 @@ func TestBrokerRestarts(t *testing.T) {
 		}
 		cancel()
 	}
+	if stats := source.Stats().Partitions[0]; stats.Trouble == "" {
+		t.Errorf("stats are %+v, want trouble", stats)
+	}
 	c = run()
 	defer c.Close()
 	after := producer(t, c)
 	produce(t, after, "imgs", 0, 2)
 	s.samples(5)
-	if stats := source.Stats().Partitions[0]; stats.Reconnects == 0 {
-		t.Errorf("stats are %+v, want reconnects", stats)
+	if stats := source.Stats().Partitions[0]; stats.Reconnects == 0 || stats.Trouble != "" {
+		t.Errorf("stats are %+v, want reconnects and no trouble", stats)
 	}
 	s.reader.Close()
 	after.Close()

@@ -184,6 +184,7 @@ func (p *partition) endure(ctx context.Context, err error) error {
 	})
 	p.r.refresh()
 	if p.troubles.warn() {
+		p.stats.update(func(s *PartitionStats) { s.Trouble = err.Error() })
 		p.r.o.Warn(fmt.Sprintf("kafka topic %q partition %d: cannot be read now, trying on: %v", p.topic, p.number, err))
 	}
 	return p.troubles.pause(ctx)
@@ -198,6 +199,7 @@ func disconnected(err error) bool {
 
 func (p *partition) recovered() {
 	if p.troubles.warned {
+		p.stats.update(func(s *PartitionStats) { s.Trouble = "" })
 		p.r.o.Warn(fmt.Sprintf("kafka topic %q partition %d: can be read again", p.topic, p.number))
 	}
 	p.troubles = streak{}

@@ -45,6 +45,8 @@ type PartitionStats struct {
 	Retries   int64 // requests that failed, whatever the reason
 	// Reconnects counts the requests among them that lost or found no connection.
 	Reconnects int64
+	// Trouble is why the partition cannot be read now, and has not for some requests in a row; "" when it can.
+	Trouble string
 }
 
 // partitionStats guards a PartitionStats. Fields that follow from others are computed on reading.

@@ -21,7 +21,7 @@ type facts struct {
 
 	step    int64
 	stepped time.Time
-	problem string
+	problem func() string // nil: nobody knows of any
 }
 
 // NewState is the state of a daemon that is starting.
@@ -74,10 +74,10 @@ func (s *State) Stopping() {
 	s.set(func(f *facts, now time.Time) { since(&f.stopping, true, now) })
 }
 
-// Problem says what keeps the source or the backend from working while the daemon tries again (credentials that have
-// expired, a broker that cannot be reached), "" that nothing does. It must hold no secret.
-func (s *State) Problem(text string) {
-	s.set(func(f *facts, _ time.Time) { f.problem = text })
+// Problem has every Snapshot of a daemon that waits for data ask what keeps the source from working while it tries again
+// (credentials that have expired, a broker that cannot be reached); "" is nothing. The answer must hold no secret.
+func (s *State) Problem(ask func() string) {
+	s.set(func(f *facts, _ time.Time) { f.problem = ask })
 }
 
 // since keeps in t since when something is so.
@@ -134,8 +134,11 @@ type Snapshot struct {
 // Snapshot returns the state as of now.
 func (s *State) Snapshot() Snapshot {
 	s.mu.Lock()
-	shot, judge := s.shot(), s.judge
+	shot, judge, problem := s.shot(), s.judge, s.now.problem
 	s.mu.Unlock()
+	if shot.State == Waiting && problem != nil {
+		shot.Problem = problem()
+	}
 	shot.Stalled = judge != nil && judge(shot)
 	return shot
 }
@@ -144,7 +147,7 @@ func (s *State) Snapshot() Snapshot {
 func (s *State) shot() Snapshot {
 	f := &s.now
 	shot := Snapshot{
-		Started: f.created, Step: f.step, LastStep: f.stepped, Problem: f.problem,
+		Started: f.created, Step: f.step, LastStep: f.stepped,
 		Progress: time.Since(s.progress).Seconds(),
 	}
 	switch {

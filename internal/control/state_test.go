@@ -68,10 +68,13 @@ func TestHealth(t *testing.T) {
 		expect("paused paused")
 		s.Paused(false)
 		expect("training training")
-		s.Problem("credentials expired")
-		expect("training -trouble")
-		s.Problem("")
-		expect("training training")
+		problem := "credentials expired"
+		s.Problem(func() string { return problem })
+		expect("training training") // there is data still
+		s.Waiting(time.Now())
+		expect("waiting -trouble")
+		problem = ""
+		expect("waiting waiting")
 		s.Stopping()
 		time.Sleep(time.Hour)
 		expect("stopping -stopping")

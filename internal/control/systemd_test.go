@@ -88,12 +88,12 @@ func TestSystemdMessages(t *testing.T) {
 		expect("WATCHDOG=1\nSTATUS=training")
 		time.Sleep(time.Minute)
 		expect("STATUS=stalled: nothing finished for 60 s") // the watchdog bites
-		s.Paused(true)
-		s.Problem("credentials\nREADY=1 expired")
-		expect("WATCHDOG=1\nSTATUS=paused; credentials READY=1 expired")
+		s.Waiting(time.Now())
+		s.Problem(func() string { return "credentials\nREADY=1 expired" })
+		expect("WATCHDOG=1\nSTATUS=waiting for data; credentials READY=1 expired")
 		s.Stopping()
-		expect("STOPPING=1\nWATCHDOG=1\nSTATUS=stopping; credentials READY=1 expired")
-		expect("WATCHDOG=1\nSTATUS=stopping; credentials READY=1 expired")
+		expect("STOPPING=1\nWATCHDOG=1\nSTATUS=stopping")
+		expect("WATCHDOG=1\nSTATUS=stopping")
 	})
 }
 
