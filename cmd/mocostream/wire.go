@@ -10,6 +10,7 @@ import (
 	"mocostream/augment"
 	"mocostream/config"
 	"mocostream/ingest/dir"
+	"mocostream/internal/reuse"
 	"mocostream/loader"
 	"mocostream/train"
 	"mocostream/train/eval"
@@ -73,6 +74,7 @@ func loaderOptions(c *config.Config, start loader.Token) loader.Options {
 	return loader.Options{
 		Seed: c.Train.Seed, Shuffle: true, ShuffleWindow: l.Shuffle.Window, ShuffleBuffer: l.Shuffle.Buffer,
 		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start.Clone(),
+		Allocator: reuse.New(),
 	}
 }
 
