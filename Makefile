@@ -26,7 +26,7 @@ demo: build ## train on made-up images for some minutes and write a report (ARGS
 test: deps ## run the tests
 	$(ENV) go test -timeout 10m ./...
 
-integration: deps ## run the race detector and the tests against real Kafka and S3 servers, started and stopped here
+integration: deps ## run the race detector and the tests against real Kafka and S3 servers and on XLA, all set up here
 	$(ENV) scripts/servers/with.sh scripts/integration.sh
 
 chaos: deps ## kill training for CHAOS_SECONDS (3600) in every way and count every sample (CHAOS_SEED repeats a run)
