@@ -18,7 +18,7 @@ type Train struct {
 	Epochs     int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
 	Seed       uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
 	Backend    string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
-	Precision  string    `yaml:"precision" allowed:"f32" change:"accept" doc:"Number format of the computation."`
+	Precision  string    `yaml:"precision" allowed:"f32|bf16" change:"accept" doc:"Number format of activations and convolutions, forwards and backwards: f32, or bf16 (XLA only), the faster on a GPU. Weights, optimizer, BatchNorm's arithmetic, head and loss are f32 in both."`
 	Devices    int       `yaml:"devices" range:"[1,1]" unit:"devices" change:"accept" doc:"Devices that share a batch."`
 	InitFrom   string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
 	Optimizer  Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`

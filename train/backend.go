@@ -39,11 +39,11 @@ func (b *Backend) Layout() Layout {
 	return LayoutNHWC
 }
 
-func layersFor(layout Layout, differentiated bool) nn.Layers {
+func layersFor(layout Layout, precision Precision, differentiated bool) nn.Layers {
 	if layout == LayoutCHWN {
 		return nn.CHWN{Training: differentiated}
 	}
-	return nn.NHWC{Training: differentiated}
+	return nn.NHWC{Training: differentiated, Half: precision == BFloat16}
 }
 
 // OpenBackend opens a backend: "auto" takes XLA on CUDA, else XLA on the CPU, else Go; "go", "xla:cuda", "xla:cpu",

@@ -82,7 +82,7 @@ func (e *Embedder) Close() {
 func (e *Embedder) pass(groups int, momentum *Node) forward {
 	return forward{
 		options:  e.options.Encoder,
-		layers:   layersFor(e.backend.Layout(), false),
+		layers:   layersFor(e.backend.Layout(), Float32, false),
 		lookup:   func(name string) *model.Variable { return e.store.GetVariable("/" + name) },
 		groups:   groups,
 		momentum: momentum,

@@ -109,7 +109,7 @@ func (t *Trainer) forward(encoder string, differentiated bool, momentum *Node) f
 	}
 }
 
-// layers returns the layout that the trainer's backend is fast in.
+// layers returns the layout that the trainer's backend is fast in, in the precision asked for.
 func (t *Trainer) layers(differentiated bool) nn.Layers {
-	return layersFor(t.layout, differentiated)
+	return layersFor(t.layout, t.options.Precision, differentiated)
 }

@@ -20,12 +20,13 @@ import (
 // Options is everything that the compiled step depends on.
 type Options struct {
 	Encoder   EncoderOptions
-	Size      int     // height and width of a view, pixels
-	Batch     int     // images a step
-	K         int     // length of the queue; at least Batch, need not be a multiple
-	M         float64 // momentum of the key encoder
-	T         float64 // temperature
-	Groups    int     // BatchNorm groups (shuffle-BN on one device); divides Batch
+	Size      int       // height and width of a view, pixels
+	Batch     int       // images a step
+	K         int       // length of the queue; at least Batch, need not be a multiple
+	M         float64   // momentum of the key encoder
+	T         float64   // temperature
+	Groups    int       // BatchNorm groups (shuffle-BN on one device); divides Batch
+	Precision Precision // of activations and convolutions
 	Mean, Std [3]float32
 	Optimizer OptimizerOptions
 	Schedule  ScheduleOptions
@@ -38,6 +39,9 @@ func (o Options) Validate() error {
 		return err
 	}
 	if _, err := o.Optimizer.slots(); err != nil {
+		return err
+	}
+	if err := o.Precision.validate(); err != nil {
 		return err
 	}
 	switch {
@@ -77,6 +81,9 @@ type Trainer struct {
 // vectors. Nothing is compiled yet.
 func New(backend *Backend, o Options) (*Trainer, error) {
 	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if err := o.Precision.runsIn(backend.Layout()); err != nil {
 		return nil, err
 	}
 	t := &Trainer{backend: backend, options: o, layout: backend.Layout(), parameters: o.Encoder.Parameters(), store: model.NewStore()}

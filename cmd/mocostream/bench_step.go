@@ -24,7 +24,7 @@ type benchStepCommand struct {
 	BNGroups  int    `name:"bn-groups" default:"4" help:"BatchNorm groups of a batch."`
 	Steps     int    `default:"10" help:"Steps to measure, after two of warm-up."`
 	Backend   string `default:"auto" help:"As train.backend."`
-	Precision string `default:"f32" help:"Number format: f32."`
+	Precision string `default:"f32" help:"Number format: f32, or bf16 (XLA only)."`
 	JSON      bool   `name:"json" help:"Print one JSON object on stdout."`
 }
 

@@ -11,19 +11,33 @@ import (
 type NHWC struct {
 	// Training says that the graph will be differentiated, once. Without it layers carry no gradient of their own.
 	Training bool
+	// Half makes activations, convolutions and their gradients bfloat16. Parameters, BatchNorm's statistics and arithmetic,
+	// and what Pool returns stay float32.
+	Half bool
 }
 
 var _ Layers = NHWC{}
 
 // Input implements Layers.
-func (NHWC) Input(images *Node, mean, std [3]float32) *Node {
+func (l NHWC) Input(images *Node, mean, std [3]float32) *Node {
 	if images.DType() != dtypes.Uint8 {
-		return images
+		return l.activation(images)
 	}
 	x := graph.ConvertDType(images, dtypes.Float32)
 	scale, shift := normalisation(x, mean, std)
-	return graph.Add(graph.Mul(x, graph.Reshape(scale, 1, 1, 1, 3)), graph.Reshape(shift, 1, 1, 1, 3))
+	return l.activation(graph.Add(graph.Mul(x, graph.Reshape(scale, 1, 1, 1, 3)), graph.Reshape(shift, 1, 1, 1, 3)))
 }
+
+// activation is x in the number format of activations.
+func (l NHWC) activation(x *Node) *Node {
+	if l.Half {
+		return graph.ConvertDType(x, dtypes.BFloat16)
+	}
+	return x
+}
+
+// full is x in the format in which sums are taken.
+func full(x *Node) *Node { return graph.ConvertDType(x, dtypes.Float32) }
 
 // normalisation returns scale and shift [3] with (x/255 - mean)/std = x*scale + shift.
 func normalisation(x *Node, mean, std [3]float32) (scale, shift *Node) {
@@ -36,11 +50,11 @@ func normalisation(x *Node, mean, std [3]float32) (scale, shift *Node) {
 }
 
 // BatchNorm implements Layers.
-func (NHWC) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node) {
+func (l NHWC) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node) {
 	dims := x.Shape().Dimensions
 	c := dims[3]
 	m := x.Shape().Size() / c / groups
-	grouped := graph.Reshape(x, groups, dims[0]/groups, dims[1]*dims[2], c)
+	grouped := graph.Reshape(full(x), groups, dims[0]/groups, dims[1]*dims[2], c)
 	mu := groupMean(grouped)
 	centred := graph.Sub(grouped, mu)
 	v := groupMean(graph.Square(centred))
@@ -48,7 +62,7 @@ func (NHWC) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node
 	y = graph.Add(graph.Mul(centred, scale), graph.Reshape(beta, 1, 1, 1, c))
 	mean = graph.Reshape(graph.ReduceMean(mu, 0), c)
 	variance = graph.MulScalar(graph.Reshape(graph.ReduceMean(v, 0), c), unbiased(m))
-	return graph.Reshape(y, dims...), graph.StopGradient(mean), graph.StopGradient(variance)
+	return l.activation(graph.Reshape(y, dims...)), graph.StopGradient(mean), graph.StopGradient(variance)
 }
 
 // groupMean is the mean [groups, 1, 1, C] of x [groups, samples, pixels, C]. It adds up in two stages, which keeps the
@@ -68,10 +82,10 @@ func inverseRoot(variance *Node) *Node {
 func unbiased(m int) float64 { return float64(m) / math.Max(float64(m-1), 1) }
 
 // BatchNormInference implements Layers.
-func (NHWC) BatchNormInference(x, gamma, beta, mean, variance *Node) *Node {
+func (l NHWC) BatchNormInference(x, gamma, beta, mean, variance *Node) *Node {
 	scale, shift := affine(gamma, beta, mean, variance)
 	c := x.Shape().Dimensions[3]
-	return graph.Add(graph.Mul(x, graph.Reshape(scale, 1, 1, 1, c)), graph.Reshape(shift, 1, 1, 1, c))
+	return l.activation(graph.Add(graph.Mul(full(x), graph.Reshape(scale, 1, 1, 1, c)), graph.Reshape(shift, 1, 1, 1, c)))
 }
 
 // affine returns scale and shift [C] that stand for a BatchNorm with fixed statistics.
@@ -89,4 +103,4 @@ func (NHWC) MaxPool(x *Node) *Node {
 }
 
 // Pool implements Layers.
-func (NHWC) Pool(x *Node) *Node { return graph.ReduceMean(x, 1, 2) }
+func (NHWC) Pool(x *Node) *Node { return graph.ReduceMean(full(x), 1, 2) }

@@ -17,6 +17,7 @@ func convAxes() compute.ConvolveAxesConfig {
 // Conv implements Layers.
 func (l NHWC) Conv(x, weight *Node, stride, groups int) *Node {
 	p := (weight.Shape().Dimensions[2] - 1) / 2
+	weight = graph.ConvertDType(weight, x.DType()) // both gradients have x's format; the weights' is float32 again outside
 	y := graph.Convolve(x, weight).AxesConfig(convAxes()).Strides(stride).ChannelGroupCount(groups).
 		PaddingPerDim([][2]int{{p, p}, {p, p}}).Done()
 	if groups == 1 || !l.Training {
