@@ -115,7 +115,7 @@ func TestEmbedTakesTheNamedEncoder(t *testing.T) {
 	for which, encoder := range map[string]string{"q": queryEncoder, "k": keyEncoder} {
 		features, projections := embed(t, openEmbedder(t, tinyEmbedder(4), c, which), pixels)
 		outputs, err := model.CallOnceN(trainer.backend.Backend, trainer.store, func(_ *model.Scope, x *Node) []*Node {
-			pass := trainer.forward(encoder, false, nil)
+			pass := trainer.forward(x.Graph(), encoder, false)
 			pass.groups, pass.layers = 0, nn.NHWC{}
 			f := pass.features(x, [3]float32{}, [3]float32{})
 			return []*Node{f, pass.head(f)}

@@ -24,11 +24,13 @@ type goldenCase struct {
 	Steps   int    `json:"steps"`
 	Encoder EncoderOptions
 	Moco    struct {
-		Mechanism   string  `json:"mechanism"`
-		Groups      int     `json:"bn_groups"`
-		Queue       int     `json:"queue"`
-		Momentum    float64 `json:"momentum_k"`
-		Temperature float64 `json:"temperature"`
+		Mechanism    Mechanism `json:"mechanism"`
+		Groups       int       `json:"bn_groups"`
+		Queue        int       `json:"queue"`
+		Momentum     float64   `json:"momentum_k"`
+		Bank         int64     `json:"bank"`
+		BankMomentum float64   `json:"bank_momentum"`
+		Temperature  float64   `json:"temperature"`
 	} `json:"moco"`
 	Optimizer struct {
 		LR          []float64 `json:"lr"`
@@ -40,6 +42,7 @@ type goldenCase struct {
 
 // TestGolden repeats reference steps and compares what came of them, on both layouts. Cases lie in testdata/golden;
 // MOCOSTREAM_GOLDEN names a folder with more. MOCOSTREAM_REQUIRE_GOLDEN (set by CI) makes their absence a failure.
+// MOCOSTREAM_GOLDEN_BACKEND is the backend to run on in place of Go's, on its own layout alone.
 func TestGolden(t *testing.T) {
 	folders := []string{"testdata/golden"}
 	if more := os.Getenv("MOCOSTREAM_GOLDEN"); more != "" {
@@ -67,16 +70,17 @@ func testGoldenCase(t *testing.T, dir string) {
 	if err := json.Unmarshal(text, &c); err != nil {
 		t.Fatalf("%s: %v", dir, err)
 	}
-	for _, layout := range []Layout{LayoutNHWC, LayoutCHWN} {
+	config, layouts := "go", []Layout{LayoutNHWC, LayoutCHWN}
+	if other := os.Getenv("MOCOSTREAM_GOLDEN_BACKEND"); other != "" && other != config {
+		config, layouts = other, []Layout{(&Backend{Config: other}).Layout()}
+	}
+	for _, layout := range layouts {
 		t.Run(fmt.Sprintf("%s/%s", c.Name, layout), func(t *testing.T) {
-			if c.Moco.Mechanism != "moco" {
-				t.Skipf("mechanism %s is not part of this version", c.Moco.Mechanism)
-			}
 			list, _, err := safetensors.ReadFile(filepath.Join(dir, "tensors.safetensors"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			(&golden{T: t, goldenCase: c, reference: byName(list)}).run(layout)
+			(&golden{T: t, goldenCase: c, reference: byName(list)}).run(config, layout)
 		})
 	}
 }
@@ -88,8 +92,8 @@ type golden struct {
 	reference map[string]safetensors.Tensor
 }
 
-func (g *golden) run(layout Layout) {
-	trainer := g.trainer(layout)
+func (g *golden) run(config string, layout Layout) {
+	trainer := g.trainer(config, layout)
 	defer trainer.Close()
 	ours := map[string][]float32{} // by the reference's names
 	for step := range g.Steps {
@@ -104,24 +108,30 @@ func (g *golden) run(layout Layout) {
 			ours["final."+tensor.Name], _ = safetensors.Float32s(tensor)
 		}
 	}
-	g.Run("queue_ptr", func(t *testing.T) { g.checkPointer(t, weights) })
+	if g.Moco.Mechanism == MoCo {
+		g.Run("queue_ptr", func(t *testing.T) { g.checkPointer(t, weights) })
+	}
 	ours["eval.encoder_q"] = g.evaluate(trainer)
+	if len(g.Float32Error) == 0 {
+		g.Fatal("the case names nothing to compare")
+	}
 	for group, limit := range g.Float32Error {
 		g.compare(ours, group, max(10*limit, 1e-4))
 	}
 }
 
 // trainer starts from the reference's initial state.
-func (g *golden) trainer(layout Layout) *Trainer {
+func (g *golden) trainer(config string, layout Layout) *Trainer {
 	g.Helper()
-	backend, err := OpenBackend("go")
+	backend, err := OpenBackend(config)
 	if err != nil {
 		g.Fatal(err)
 	}
 	g.Cleanup(backend.Finalize)
 	t, err := New(backend, Options{
-		Encoder: g.Encoder, Size: g.Image, Batch: g.Batch,
-		K: g.Moco.Queue, M: g.Moco.Momentum, T: g.Moco.Temperature, Groups: g.Moco.Groups,
+		Encoder: g.Encoder, Mechanism: g.Moco.Mechanism, Size: g.Image, Batch: g.Batch,
+		Bank: BankOptions{Rows: &Rows{starts: []int64{g.Moco.Bank}}, Momentum: g.Moco.BankMomentum},
+		K:    g.Moco.Queue, M: g.Moco.Momentum, T: g.Moco.Temperature, Groups: g.Moco.Groups,
 		Optimizer: OptimizerOptions{Name: "sgd", Momentum: g.Optimizer.Momentum, WeightDecay: g.Optimizer.WeightDecay},
 		Schedule:  ScheduleOptions{Name: "constant"},
 	})
@@ -147,28 +157,21 @@ func (g *golden) initial(t *Trainer) *Checkpoint {
 			c.Model = append(c.Model, tensor)
 		}
 	}
-	for _, p := range t.parameters {
-		if p.Trainable() {
-			name := "momentum_buffer." + queryEncoder + "." + p.Name
-			c.Optimizer = append(c.Optimizer, safetensors.FromFloat32s(name, p.Shape, make([]float32, p.Size())))
-		}
+	for _, w := range t.weights {
+		c.Optimizer = append(c.Optimizer, safetensors.FromFloat32s("momentum_buffer."+w.tensor(), w.Shape, make([]float32, w.Size())))
 	}
 	return c
 }
 
-// step feeds the reference's views and order, and records what the step returned.
+// step feeds what the reference was given, and records what the step returned.
 func (g *golden) step(t *Trainer, step int, ours map[string][]float32) {
 	g.Helper()
 	prefix := fmt.Sprintf("step%d.", step)
-	order := make([]int32, g.Batch)
-	perm, err := safetensors.Int64s(g.reference[prefix+"perm"])
-	if err != nil {
-		g.Fatal(err)
+	var arguments []any
+	for _, a := range t.mechanism.arguments() {
+		arguments = append(arguments, g.argument(prefix, a))
 	}
-	for i, p := range perm {
-		order[i] = int32(p)
-	}
-	outputs, err := t.execute(g.images(prefix+"im_q"), g.images(prefix+"im_k"), order, g.Optimizer.LR[step])
+	outputs, err := t.execute(arguments, g.Optimizer.LR[step])
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -177,12 +180,39 @@ func (g *golden) step(t *Trainer, step int, ours map[string][]float32) {
 		ours[prefix+name] = tensors.MustCopyFlatData[float32](outputs[1+i])
 	}
 	gradients := outputs[4:]
-	for _, p := range t.parameters {
-		if p.Trainable() {
-			ours[prefix+"grad."+queryEncoder+"."+p.Name] = tensors.MustCopyFlatData[float32](gradients[0])
-			gradients = gradients[1:]
-		}
+	for i, w := range t.weights {
+		ours[prefix+"grad."+w.tensor()] = tensors.MustCopyFlatData[float32](gradients[i])
 	}
+}
+
+// argument finds an argument of the step among the reference's tensors. Without a permutation keys keep their order.
+func (g *golden) argument(prefix string, a argument) any {
+	g.Helper()
+	name, ok := map[string]string{
+		queryArgument: "im_q", keyArgument: "im_k", orderArgument: "perm", indexArgument: "index", negativesArgument: "negatives",
+	}[a.name]
+	if !ok {
+		g.Fatalf("a step takes %s, which no reference has", a.name)
+	}
+	if a.name == queryArgument || a.name == keyArgument {
+		return g.images(prefix + name)
+	}
+	values := make([]int32, a.shape.Size())
+	reference, ok := g.reference[prefix+name]
+	if !ok && a.name == orderArgument {
+		for i := range values {
+			values[i] = int32(i)
+		}
+		return values
+	}
+	read, err := safetensors.Int64s(reference)
+	if err != nil || len(read) != len(values) {
+		g.Fatalf("%s%s: %d numbers, want %d (%v)", prefix, name, len(read), len(values), err)
+	}
+	for i, x := range read {
+		values[i] = int32(x)
+	}
+	return values
 }
 
 // images turns a reference tensor [B, 3, H, W] into NHWC.
@@ -208,7 +238,7 @@ func (g *golden) images(name string) *tensors.Tensor {
 func (g *golden) evaluate(t *Trainer) []float32 {
 	g.Helper()
 	out, err := model.CallOnce(t.backend.Backend, t.store, func(_ *model.Scope, x *Node) *Node {
-		pass := t.forward(queryEncoder, false, nil)
+		pass := t.forward(x.Graph(), queryEncoder, false)
 		pass.groups = 0
 		return pass.head(pass.features(x, t.options.Mean, t.options.Std))
 	}, g.images("eval.im"))

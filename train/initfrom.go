@@ -15,9 +15,9 @@ type InitReport struct {
 	Unused  []string // of the file
 }
 
-// InitFrom starts both encoders from weights: an export of ours, torchvision's or timm's names (conv1.weight), or a MoCo
-// checkpoint's query encoder (encoder_q.conv1.weight, module.encoder_q.conv1.weight). The key encoder equals the query
-// encoder and the queue is fresh. A tensor of a known name and another shape is an error.
+// InitFrom starts the encoders from weights: an export of ours, torchvision's or timm's names (conv1.weight), or a MoCo
+// checkpoint's query encoder (encoder_q.conv1.weight, module.encoder_q.conv1.weight). A key encoder equals the query
+// encoder, and queue or bank are fresh. A tensor of a known name and another shape is an error.
 func (t *Trainer) InitFrom(weights []safetensors.Tensor) (InitReport, error) {
 	var report InitReport
 	have := stripPrefix(weights)
@@ -36,7 +36,7 @@ func (t *Trainer) InitFrom(weights []safetensors.Tensor) (InitReport, error) {
 		if err != nil {
 			return report, fmt.Errorf("initial weights: %w", err)
 		}
-		for _, encoder := range []string{queryEncoder, keyEncoder} {
+		for _, encoder := range t.mechanism.encoders() {
 			if err := t.create(encoder+"/"+p.Name, slices.Clone(values), p.Shape...); err != nil {
 				return report, err
 			}
@@ -52,7 +52,7 @@ func (t *Trainer) InitFrom(weights []safetensors.Tensor) (InitReport, error) {
 	if report.Loaded == 0 {
 		return report, fmt.Errorf("initial weights: no tensor has a name that a %s knows (such as conv1.weight)", t.options.Encoder.Arch)
 	}
-	return report, t.resetQueue()
+	return report, t.mechanism.reset()
 }
 
 // stripPrefix finds the encoder in the file: with MoCo's prefixes only the query encoder counts.

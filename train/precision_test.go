@@ -92,7 +92,7 @@ func firstGradient(t *testing.T, trainer *Trainer) []float32 {
 	pixels := func(x []byte) *tensors.Tensor {
 		return tensors.FromFlatDataAndDimensions(x, o.Batch, o.Size, o.Size, 3)
 	}
-	outputs, err := trainer.execute(pixels(slices.Clone(batch.Query())), pixels(slices.Clone(batch.Key())), trainer.order(), .03)
+	outputs, err := trainer.execute([]any{pixels(slices.Clone(batch.Query())), pixels(slices.Clone(batch.Key())), trainer.order()}, .03)
 	if err != nil {
 		t.Fatal(err)
 	}

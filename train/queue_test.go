@@ -21,9 +21,9 @@ func TestReplaceRows(t *testing.T) {
 	backend := goBackend(t)
 	for _, c := range []struct{ k, b int }{{7, 3}, {7, 5}, {6, 4}, {8, 4}, {5, 5}, {5, 4}, {16, 1}, {9, 2}} {
 		t.Run(fmt.Sprintf("K=%d/B=%d", c.k, c.b), func(t *testing.T) {
-			trainer := &Trainer{backend: backend}
+			ours := moco{&Trainer{backend: backend}}
 			exec, err := graph.NewExec(backend.Backend, func(queue, keys, at *Node) *Node {
-				return trainer.replaceRows(queue, keys, at)
+				return ours.replaceRows(queue, keys, at)
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -165,7 +165,7 @@ func tracedKeys(t *testing.T, trainer *Trainer, b augment.Batch) []float32 {
 	views := func(pixels []byte) *tensors.Tensor {
 		return tensors.FromFlatDataAndDimensions(slices.Clone(pixels), o.Batch, o.Size, o.Size, 3)
 	}
-	out, err := trainer.execute(views(b.Query()), views(b.Key()), trainer.order(), .1)
+	out, err := trainer.execute([]any{views(b.Query()), views(b.Key()), trainer.order()}, .1)
 	if err != nil {
 		t.Fatal(err)
 	}

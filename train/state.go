@@ -15,6 +15,15 @@ import (
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
+// randomUnits draws n vectors of length 1 and dim numbers.
+func randomUnits(rng *rand.Rand, n, dim int) []float32 {
+	values := make([]float32, n*dim)
+	for row := range n {
+		randomUnit(rng, values[row*dim:(row+1)*dim])
+	}
+	return values
+}
+
 func randomUnit(rng *rand.Rand, row []float32) {
 	var sum float64
 	for i := range row {
@@ -38,18 +47,18 @@ func (t *Trainer) State() (weights, optimizer []safetensors.Tensor, err error) {
 	return weights, optimizer, err
 }
 
-// Weights copies both encoders and the queue to the host: a Checkpoint's Model.
+// Weights copies the encoders and the queue or bank to the host: a Checkpoint's Model.
 func (t *Trainer) Weights() ([]safetensors.Tensor, error) {
 	var weights []safetensors.Tensor
-	for _, encoder := range []string{queryEncoder, keyEncoder} {
+	for _, encoder := range t.mechanism.encoders() {
 		list, err := t.encoderState(encoder)
 		if err != nil {
 			return nil, err
 		}
 		weights = append(weights, list...)
 	}
-	queue, err := t.queueState()
-	return append(weights, queue...), err
+	kept, err := t.mechanism.state()
+	return append(weights, kept...), err
 }
 
 func (t *Trainer) optimizerState() ([]safetensors.Tensor, error) {
@@ -59,15 +68,12 @@ func (t *Trainer) optimizerState() ([]safetensors.Tensor, error) {
 	}
 	var list []safetensors.Tensor
 	for _, slot := range slots {
-		for _, p := range t.parameters {
-			if p.Trainable() {
-				name := queryEncoder + "." + p.Name
-				tensor, err := t.read(slot+"/"+name, slot+"."+name, p.Shape)
-				if err != nil {
-					return nil, err
-				}
-				list = append(list, tensor)
+		for _, w := range t.weights {
+			tensor, err := t.read(w.slot(slot), slot+"."+w.tensor(), w.Shape)
+			if err != nil {
+				return nil, err
 			}
+			list = append(list, tensor)
 		}
 	}
 	return list, nil
@@ -88,23 +94,6 @@ func (t *Trainer) encoderState(encoder string) ([]safetensors.Tensor, error) {
 		}
 	}
 	return list, nil
-}
-
-// queueState returns the queue as [dim, K] and its pointer.
-func (t *Trainer) queueState() ([]safetensors.Tensor, error) {
-	k, dim := t.options.K, t.options.Encoder.Dim
-	rows, err := t.floats(queueName)
-	if err != nil {
-		return nil, err
-	}
-	pointer, err := t.variable(pointerName).Value()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", pointerName, err)
-	}
-	return []safetensors.Tensor{
-		safetensors.FromFloat32s(queueName, []int{dim, k}, transposed(rows, k, dim)),
-		safetensors.FromInt64s(pointerName, []int{1}, []int64{int64(tensors.ToScalar[int32](pointer))}),
-	}, nil
 }
 
 func (t *Trainer) read(variable, name string, shape []int) (safetensors.Tensor, error) {
@@ -159,7 +148,7 @@ func (t *Trainer) Restore(c *Checkpoint) error {
 			c.Encoder, t.options.Encoder)
 	}
 	have := byName(slices.Concat(c.Model, c.Optimizer))
-	for _, encoder := range []string{queryEncoder, keyEncoder} {
+	for _, encoder := range t.mechanism.encoders() {
 		if err := t.load(encoder, t.parameters, have, func(p Parameter) string { return encoder + "." + p.Name }); err != nil {
 			return err
 		}
@@ -169,17 +158,14 @@ func (t *Trainer) Restore(c *Checkpoint) error {
 		return err
 	}
 	for _, slot := range slots {
-		for _, p := range t.parameters {
-			if p.Trainable() {
-				name := queryEncoder + "." + p.Name
-				if err := t.write(slot+"/"+name, have, slot+"."+name, p.Shape); err != nil {
-					return err
-				}
+		for _, w := range t.weights {
+			if err := t.write(w.slot(slot), have, slot+"."+w.tensor(), w.Shape); err != nil {
+				return err
 			}
 		}
 	}
 	t.done = c.Step
-	return t.restoreQueue(have)
+	return t.mechanism.restore(have)
 }
 
 func (t *Trainer) load(encoder string, parameters []Parameter, have map[string]safetensors.Tensor, name func(Parameter) string) error {
@@ -189,22 +175,6 @@ func (t *Trainer) load(encoder string, parameters []Parameter, have map[string]s
 		}
 	}
 	return nil
-}
-
-func (t *Trainer) restoreQueue(have map[string]safetensors.Tensor) error {
-	k, dim := t.options.K, t.options.Encoder.Dim
-	values, err := floatsOf(have, queueName, []int{dim, k})
-	if err != nil {
-		return err
-	}
-	if err := t.create(queueName, transposed(values, dim, k), k, dim); err != nil {
-		return err
-	}
-	pointer, err := safetensors.Int64s(have[pointerName])
-	if err != nil || len(pointer) != 1 || pointer[0] < 0 || pointer[0] >= int64(k) {
-		return fmt.Errorf("checkpoint: %s is missing or outside the queue of %d keys", pointerName, k)
-	}
-	return t.setPointer(pointer[0])
 }
 
 func (t *Trainer) write(variable string, have map[string]safetensors.Tensor, name string, shape []int) error {

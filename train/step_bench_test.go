@@ -26,8 +26,8 @@ func benchmarkStep(b *testing.B, arch string, groups int) {
 	}
 	defer backend.Finalize()
 	t, err := New(backend, Options{
-		Encoder: EncoderOptions{Arch: arch, Width: 16, Stem: "cifar", Head: "linear", Dim: 128, Activation: "relu"},
-		Size:    32, Batch: 64, K: 4096, M: .99, T: .1, Groups: groups, Std: [3]float32{1, 1, 1},
+		Encoder:   EncoderOptions{Arch: arch, Width: 16, Stem: "cifar", Head: "linear", Dim: 128, Activation: "relu"},
+		Mechanism: MoCo, Size: 32, Batch: 64, K: 4096, M: .99, T: .1, Groups: groups, Std: [3]float32{1, 1, 1},
 		Optimizer: OptimizerOptions{Name: "sgd", Momentum: .9}, Schedule: ScheduleOptions{Name: "constant", Base: .01},
 	})
 	if err != nil {
@@ -39,7 +39,7 @@ func benchmarkStep(b *testing.B, arch string, groups int) {
 	}
 	views := func() *tensors.Tensor { return tensors.FromShape(shapes.Make(dtypes.Uint8, 64, 32, 32, 3)) }
 	for b.Loop() {
-		if _, err := t.execute(views(), views(), t.order(), .01); err != nil {
+		if _, err := t.execute([]any{views(), views(), t.order()}, .01); err != nil {
 			b.Fatal(err)
 		}
 	}

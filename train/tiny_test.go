@@ -21,13 +21,21 @@ import (
 // rate that moves, weight decay.
 func tiny() Options {
 	return Options{
-		Encoder: EncoderOptions{Arch: "resnet10", Width: 4, Stem: "cifar", Head: "mlp", Dim: 8, Activation: "relu"},
-		Size:    8, Batch: 4, K: 6, M: .9, T: .2, Groups: 2,
+		Encoder:   EncoderOptions{Arch: "resnet10", Width: 4, Stem: "cifar", Head: "mlp", Dim: 8, Activation: "relu"},
+		Mechanism: MoCo, Size: 8, Batch: 4, K: 6, M: .9, T: .2, Groups: 2,
 		Mean: [3]float32{.4, .5, .6}, Std: [3]float32{.2, .25, .3},
 		Optimizer: OptimizerOptions{Name: "sgd", Momentum: .9, WeightDecay: 1e-4},
 		Schedule:  ScheduleOptions{Name: "cosine", Base: .05, Warmup: 3, Steps: 100},
 		Seed:      7,
 	}
+}
+
+// tinyBank is tiny with a memory bank of ten images.
+func tinyBank() Options {
+	o := tiny()
+	o.Mechanism = MemoryBank
+	o.Bank = BankOptions{Rows: &Rows{starts: []int64{10}}, Momentum: .5}
+	return o
 }
 
 func tinyAdamW() Options {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 )
@@ -20,13 +21,15 @@ import (
 // Options is everything that the compiled step depends on.
 type Options struct {
 	Encoder   EncoderOptions
-	Size      int       // height and width of a view, pixels
-	Batch     int       // images a step
-	K         int       // length of the queue; at least Batch, need not be a multiple
-	M         float64   // momentum of the key encoder
-	T         float64   // temperature
-	Groups    int       // BatchNorm groups (shuffle-BN on one device); divides Batch
-	Precision Precision // of activations and convolutions
+	Mechanism Mechanism
+	Size      int         // height and width of a view, pixels
+	Batch     int         // images a step
+	K         int         // length of MoCo's queue: at least Batch, need not be a multiple; negatives that a step of MemoryBank draws
+	M         float64     // momentum of MoCo's key encoder
+	Bank      BankOptions // of MemoryBank
+	T         float64     // temperature
+	Groups    int         // BatchNorm groups (shuffle-BN on one device); divides Batch
+	Precision Precision   // of activations and convolutions
 	Mean, Std [3]float32
 	Optimizer OptimizerOptions
 	Schedule  ScheduleOptions
@@ -49,12 +52,13 @@ func (o Options) Validate() error {
 		return fmt.Errorf("train: a batch of %d; use at least 2", o.Batch)
 	case o.Size < 8:
 		return fmt.Errorf("train: views of %d pixels; use at least 8", o.Size)
-	case o.K < o.Batch:
-		return fmt.Errorf("train: a queue of %d keys is shorter than the batch (%d); raise train.k", o.K, o.Batch)
 	case o.Groups < 1 || o.Batch%o.Groups != 0:
 		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d; change train.bn_groups", o.Groups, o.Batch)
-	case o.T <= 0 || o.M < 0 || o.M > 1:
-		return fmt.Errorf("train: temperature must be above 0 and momentum in [0, 1], got %v and %v", o.T, o.M)
+	case o.T <= 0:
+		return fmt.Errorf("train: the temperature must be above 0, got %v; change train.t", o.T)
+	}
+	if err := o.validateMechanism(); err != nil {
+		return err
 	}
 	return o.Schedule.Validate()
 }
@@ -69,7 +73,9 @@ type Trainer struct {
 	backend    *Backend
 	options    Options
 	layout     Layout
-	parameters []Parameter
+	parameters []Parameter // of an encoder
+	mechanism  mechanism
+	weights    []weight // what gradients move
 	store      *model.Store
 	exec       *model.Exec
 	done       int64 // finished steps
@@ -77,8 +83,8 @@ type Trainer struct {
 	traced     bool  // tests: the step returns q, k, logits and gradients too
 }
 
-// New makes a trainer with random weights (torchvision's initialisation), k equal to q, and a queue of random unit
-// vectors. Nothing is compiled yet.
+// New makes a trainer with random weights (torchvision's initialisation), k equal to q, and a queue or bank of random
+// unit vectors. Nothing is compiled yet.
 func New(backend *Backend, o Options) (*Trainer, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -87,6 +93,14 @@ func New(backend *Backend, o Options) (*Trainer, error) {
 		return nil, err
 	}
 	t := &Trainer{backend: backend, options: o, layout: backend.Layout(), parameters: o.Encoder.Parameters(), store: model.NewStore()}
+	t.mechanism = newMechanism(t)
+	for _, encoder := range t.mechanism.trained() {
+		for _, p := range t.parameters {
+			if p.Trainable() {
+				t.weights = append(t.weights, weight{encoder, p})
+			}
+		}
+	}
 	return t, t.initialise()
 }
 
@@ -111,43 +125,20 @@ func (t *Trainer) initialise() error {
 	}
 	for _, p := range t.parameters {
 		values := p.Initial(t.options.Seed)
-		for _, encoder := range []string{queryEncoder, keyEncoder} {
+		for _, encoder := range t.mechanism.encoders() {
 			if err := t.create(encoder+"/"+p.Name, slices.Clone(values), p.Shape...); err != nil {
 				return err
 			}
 		}
-		for _, slot := range slots {
-			if p.Trainable() {
-				if err := t.create(slot+"/"+queryEncoder+"."+p.Name, make([]float32, p.Size()), p.Shape...); err != nil {
-					return err
-				}
+	}
+	for _, slot := range slots {
+		for _, w := range t.weights {
+			if err := t.create(w.slot(slot), make([]float32, w.Size()), w.Shape...); err != nil {
+				return err
 			}
 		}
 	}
-	return t.resetQueue()
-}
-
-// resetQueue fills the queue with random unit vectors, as the reference does, and sets the pointer to 0.
-func (t *Trainer) resetQueue() error {
-	rng := rand.New(rand.NewPCG(t.options.Seed, 0x71756575)) // "queu"
-	k, dim := t.options.K, t.options.Encoder.Dim
-	values := make([]float32, k*dim)
-	for row := range k {
-		randomUnit(rng, values[row*dim:(row+1)*dim])
-	}
-	if err := t.create(queueName, values, k, dim); err != nil {
-		return err
-	}
-	return t.setPointer(0)
-}
-
-// setPointer moves the queue's pointer. A step that was compiled for another kind of pointer is compiled anew.
-func (t *Trainer) setPointer(at int64) error {
-	if ragged := at%int64(t.options.Batch) != 0; ragged != t.ragged {
-		t.ragged = ragged
-		t.discard()
-	}
-	return t.set(pointerName, tensors.FromScalar(int32(at)))
+	return t.mechanism.reset()
 }
 
 // discard frees the compiled step.
@@ -184,14 +175,36 @@ func (t *Trainer) variable(name string) *model.Variable {
 	return v
 }
 
-// slots returns the optimizer's state of a query encoder's parameter.
-func (t *Trainer) slots(v *model.Variable) []*model.Variable {
+// weight is a parameter of an encoder that gradients move.
+type weight struct {
+	encoder string
+	Parameter
+}
+
+// variable, tensor and slot name its variable, its tensor in a checkpoint, and the optimizer's variable of a slot.
+func (w weight) variable() string { return w.encoder + "/" + w.Name }
+
+func (w weight) tensor() string { return w.encoder + "." + w.Name }
+
+func (w weight) slot(name string) string { return name + "/" + w.tensor() }
+
+// slots returns the optimizer's state of a weight.
+func (t *Trainer) slots(w weight) []*model.Variable {
 	names, _ := t.options.Optimizer.slots() // validated
 	found := make([]*model.Variable, len(names))
 	for i, name := range names {
-		found[i] = t.variable(name + "/" + queryEncoder + "." + v.Name())
+		found[i] = t.variable(w.slot(name))
 	}
 	return found
+}
+
+// values are the weights in a graph.
+func (t *Trainer) values(g *graph.Graph) []*Node {
+	values := make([]*Node, len(t.weights))
+	for i, w := range t.weights {
+		values[i] = t.variable(w.variable()).NodeValue(g)
+	}
+	return values
 }
 
 // Compile builds and compiles the step; Step does it on first use.
@@ -204,8 +217,11 @@ func (t *Trainer) Compile() (err error) {
 	if err != nil {
 		return fmt.Errorf("compile step: %w", err)
 	}
-	views := shapes.Make(dtypes.Uint8, t.options.Batch, t.options.Size, t.options.Size, 3)
-	if _, err := exec.Compile(views, views, shapes.Make(dtypes.Int32, t.options.Batch), shapes.Make(dtypes.Float32, 3)); err != nil {
+	var inputs []shapes.Shape
+	for _, a := range t.mechanism.arguments() {
+		inputs = append(inputs, a.shape)
+	}
+	if _, err := exec.Compile(append(inputs, shapes.Make(dtypes.Float32, 3))...); err != nil {
 		return fmt.Errorf("compile step: %w", err)
 	}
 	t.exec = exec
@@ -226,18 +242,13 @@ func (t *Trainer) Step(ctx context.Context, b augment.Batch) (StepResult, error)
 	if err := t.Compile(); err != nil {
 		return StepResult{}, err
 	}
-	views := shapes.Make(dtypes.Uint8, t.options.Batch, t.options.Size, t.options.Size, 3)
-	query, err := tensors.FromRaw(t.backend.Backend, 0, views, b.Query())
+	arguments, err := t.copy(&b)
 	if err != nil {
-		return StepResult{}, fmt.Errorf("copy query views to the device: %w", err)
-	}
-	key, err := tensors.FromRaw(t.backend.Backend, 0, views, b.Key())
-	if err != nil {
-		return StepResult{}, fmt.Errorf("copy key views to the device: %w", err)
+		return StepResult{}, err
 	}
 	b.Release()
 	rate := t.options.Schedule.Rate(t.done)
-	outputs, err := t.execute(query, key, t.order(), rate)
+	outputs, err := t.execute(arguments, rate)
 	if err != nil {
 		return StepResult{}, err
 	}
@@ -251,13 +262,32 @@ func (t *Trainer) fits(b *augment.Batch) error {
 	return nil
 }
 
-// execute runs the compiled step; the inputs are freed.
-func (t *Trainer) execute(query, key *tensors.Tensor, order []int32, rate float64) (outputs []*tensors.Tensor, err error) {
+// copy brings what the step takes of a batch to the device.
+func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
+	values, err := t.mechanism.feed(b)
+	if err != nil {
+		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
+	}
+	for i, a := range t.mechanism.arguments() {
+		if pixels, ok := values[i].([]byte); ok {
+			if values[i], err = tensors.FromRaw(t.backend.Backend, 0, a.shape, pixels); err != nil {
+				return nil, fmt.Errorf("copy %s to the device: %w", a.name, err)
+			}
+		}
+	}
+	return values, nil
+}
+
+// execute runs the compiled step; tensors among the arguments are freed.
+func (t *Trainer) execute(arguments []any, rate float64) (outputs []*tensors.Tensor, err error) {
 	defer recovered(&err, fmt.Sprintf("step %d", t.done+1))
 	hyper := t.options.Optimizer.hyper(rate, t.done)
-	outputs, err = t.exec.Exec(query, key, order, hyper[:])
-	query.FinalizeAll()
-	key.FinalizeAll()
+	outputs, err = t.exec.Exec(append(slices.Clip(arguments), hyper[:])...)
+	for _, a := range arguments {
+		if tensor, ok := a.(*tensors.Tensor); ok {
+			tensor.FinalizeAll()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
 	}

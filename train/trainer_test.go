@@ -197,8 +197,12 @@ func TestOptionsValidate(t *testing.T) {
 		{func(o *Options) { o.K = 3 }, "train: a queue of 3 keys is shorter than the batch (4); raise train.k"},
 		{func(o *Options) { o.Groups = 3 }, "train: 3 BatchNorm groups do not divide the batch of 4; change train.bn_groups"},
 		{func(o *Options) { o.Groups = 0 }, "train: 0 BatchNorm groups do not divide the batch of 4; change train.bn_groups"},
-		{func(o *Options) { o.T = 0 }, "train: temperature must be above 0 and momentum in [0, 1], got 0 and 0.9"},
-		{func(o *Options) { o.M = 1.5 }, "train: temperature must be above 0 and momentum in [0, 1], got 0.2 and 1.5"},
+		{func(o *Options) { o.T = 0 }, "train: the temperature must be above 0, got 0; change train.t"},
+		{func(o *Options) { o.M = 1.5 }, "train: the key encoder's momentum must be in [0, 1], got 1.5; change train.m"},
+		{func(o *Options) { o.Mechanism = "simclr" }, `train: unknown mechanism "simclr"; use moco, end_to_end or memory_bank`},
+		{func(o *Options) { o.Mechanism = MemoryBank }, "train: memory_bank keeps an entry for every image and needs a source with an end; use moco"},
+		{func(o *Options) { *o = tinyBank(); o.K = 0 }, "train: 0 negatives a step; use at least 1 (train.k)"},
+		{func(o *Options) { *o = tinyBank(); o.Bank.Momentum = 1 }, "train: the bank's momentum must be in [0, 1), got 1; change train.bank_momentum"},
 		{func(o *Options) { o.Schedule.Name = "warp" }, `unknown schedule "warp"; use cosine, step or constant`},
 	} {
 		o := tiny()

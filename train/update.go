@@ -1,36 +1,23 @@
 package train
 
-import (
-	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/ml/model"
-)
-
-// optimize moves the query encoder's parameters and returns the gradients, in the parameters' order, and their norm, both
-// as they were before they were clipped.
-func (t *Trainer) optimize(loss, hyper *Node) (gradients []*Node, length *Node) {
-	g := loss.Graph()
-	var variables []*model.Variable
-	var values []*Node
-	for _, p := range t.parameters {
-		if p.Trainable() {
-			v := t.variable(queryEncoder + "/" + p.Name)
-			variables, values = append(variables, v), append(values, v.NodeValue(g))
-		}
-	}
-	gradients = graph.Gradient(loss, values...)
+// optimize moves the weights by their gradients, in the order of t.weights, and returns the gradients' norm, as it was
+// before they were clipped.
+func (t *Trainer) optimize(gradients []*Node, hyper *Node) (length *Node) {
+	g := hyper.Graph()
 	length = norm(gradients...)
 	clipped := t.options.Optimizer.clipped(gradients, length)
-	for i, v := range variables {
-		slots := t.slots(v)
+	for i, w := range t.weights {
+		slots := t.slots(w)
 		state := make([]*Node, len(slots))
 		for j, s := range slots {
 			state[j] = s.NodeValue(g)
 		}
-		moved, next := t.options.Optimizer.update(values[i], clipped[i], hyper, state)
+		v := t.variable(w.variable())
+		moved, next := t.options.Optimizer.update(v.NodeValue(g), clipped[i], hyper, state)
 		v.SetNodeValue(moved)
 		for j, s := range slots {
 			s.SetNodeValue(next[j])
 		}
 	}
-	return gradients, length
+	return length
 }

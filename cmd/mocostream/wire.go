@@ -101,7 +101,8 @@ func floats32(x [3]float64) [3]float32 {
 func trainOptions(c *config.Config, images int64) train.Options {
 	t := c.Train
 	o := train.Options{
-		Encoder: encoderOptions(t), Size: c.Augment.Size, Batch: t.Batch, K: t.K, M: t.M, T: t.T, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
+		Encoder: encoderOptions(t), Mechanism: train.Mechanism(t.Mechanism), Size: c.Augment.Size, Batch: t.Batch,
+		K: t.K, M: t.M, T: t.T, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,

@@ -1,0 +1,140 @@
+package train
+
+import (
+	"fmt"
+
+	"mocostream/augment"
+	"mocostream/internal/safetensors"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// Mechanism says where a query's positive and negatives come from: figure 2 of the paper (arXiv 1911.05722).
+type Mechanism string
+
+// The mechanisms.
+const (
+	MoCo       Mechanism = "moco"        // 2c: a queue of keys of the momentum encoder
+	EndToEnd   Mechanism = "end_to_end"  // 2a: the other keys of the batch, whose encoder has gradients too
+	MemoryBank Mechanism = "memory_bank" // 2b: entries of a bank with one for every image; there is no key encoder
+)
+
+// mechanism is what a Mechanism adds to weights, checkpoint and step.
+type mechanism interface {
+	// encoders names the encoders, and trained those whose parameters gradients move.
+	encoders() []string
+	trained() []string
+
+	// reset makes what it keeps beside the encoders, as a run starts.
+	reset() error
+	// state copies that to the host, as tensors of a checkpoint.
+	state() ([]safetensors.Tensor, error)
+	// restore puts it back.
+	restore(have map[string]safetensors.Tensor) error
+
+	// arguments lists what the compiled step takes of a batch.
+	arguments() []argument
+	// feed returns the arguments' values: []byte, which are b's, or []int32.
+	feed(b *augment.Batch) ([]any, error)
+
+	// prepare is the part of the step that comes before any encoder runs.
+	prepare(g *graph.Graph)
+	// compare encodes the batch and sets queries against keys.
+	compare(arguments []*Node) contrast
+	// finish writes the outcome to what it keeps; compare's nodes hold what was there before.
+	finish(arguments []*Node, c contrast)
+}
+
+// argument is one input of the compiled step.
+type argument struct {
+	name  string
+	shape shapes.Shape
+	rows  bool // row i belongs to image i of the batch
+}
+
+// The arguments' names.
+const (
+	queryArgument     = "query views"
+	keyArgument       = "key views"
+	orderArgument     = "order of keys"
+	indexArgument     = "rows of the bank"
+	negativesArgument = "negatives"
+)
+
+// contrast is what queries are set against, similarities of vectors of length 1.
+type contrast struct {
+	q, k     *Node // [B, dim]; k are the positives
+	positive *Node // [B, 1]
+	negative *Node // [B, n]
+	// logits returns similarities over the temperature, as the reference orders them. For tests.
+	logits func() *Node
+}
+
+// newMechanism makes the mechanism that the options name.
+func newMechanism(t *Trainer) mechanism {
+	switch t.options.Mechanism {
+	case EndToEnd:
+		return endToEnd{t}
+	case MemoryBank:
+		return memoryBank{t}
+	}
+	return moco{t}
+}
+
+// validateMechanism names what the mechanism cannot do with the options.
+func (o Options) validateMechanism() error {
+	switch o.Mechanism {
+	case EndToEnd:
+		return nil
+	case MoCo:
+		if o.K < o.Batch {
+			return fmt.Errorf("train: a queue of %d keys is shorter than the batch (%d); raise train.k", o.K, o.Batch)
+		}
+		if o.M < 0 || o.M > 1 {
+			return fmt.Errorf("train: the key encoder's momentum must be in [0, 1], got %v; change train.m", o.M)
+		}
+		return nil
+	case MemoryBank:
+		switch {
+		case o.Bank.Rows == nil:
+			return fmt.Errorf("train: %s keeps an entry for every image and needs a source with an end; use %s", MemoryBank, MoCo)
+		case o.K < 1:
+			return fmt.Errorf("train: %d negatives a step; use at least 1 (train.k)", o.K)
+		case o.Bank.Momentum < 0 || o.Bank.Momentum >= 1:
+			return fmt.Errorf("train: the bank's momentum must be in [0, 1), got %v; change train.bank_momentum", o.Bank.Momentum)
+		}
+		return nil
+	}
+	return fmt.Errorf("train: unknown mechanism %q; use %s, %s or %s", o.Mechanism, MoCo, EndToEnd, MemoryBank)
+}
+
+// views is the argument of one view of the batch.
+func (o Options) views(name string) argument {
+	return argument{name, shapes.Make(dtypes.Uint8, o.Batch, o.Size, o.Size, 3), true}
+}
+
+// numbers is an argument of n int32.
+func numbers(name string, n int, rows bool) argument {
+	return argument{name, shapes.Make(dtypes.Int32, n), rows}
+}
+
+// similarity is the matrix [n, m] of the products of the rows of a [n, dim] and b [m, dim].
+func similarity(a, b *Node) *Node {
+	return graph.DotGeneral(a, []int{1}, nil, b, []int{1}, nil)
+}
+
+// rowwise is the column [n, 1] of the products of row i of a with row i of b, both [n, dim].
+func rowwise(a, b *Node) *Node {
+	return graph.ReduceAndKeep(graph.Mul(a, b), graph.ReduceSum, 1)
+}
+
+// against sets queries q against a key each, k, and against negatives [n, dim] that all share.
+func (t *Trainer) against(q, k, negatives *Node) contrast {
+	c := contrast{q: q, k: k, positive: rowwise(q, k), negative: similarity(q, negatives)}
+	c.logits = func() *Node {
+		return graph.MulScalar(graph.Concatenate([]*Node{c.positive, c.negative}, 1), 1/t.options.T)
+	}
+	return c
+}

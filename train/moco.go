@@ -1,0 +1,133 @@
+package train
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"mocostream/augment"
+	"mocostream/internal/safetensors"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// Names of the queue's variables, and of its tensors in a checkpoint.
+const (
+	queueName   = "queue"     // [K, dim] on the device, rows of length 1
+	pointerName = "queue_ptr" // int32: the row that the next key goes to
+)
+
+// moco is figure 2c of the paper: keys come from an encoder that follows the query encoder slowly, and are negatives for
+// as many steps as they stay in the queue.
+type moco struct{ *Trainer }
+
+func (moco) encoders() []string { return []string{queryEncoder, keyEncoder} }
+
+func (moco) trained() []string { return []string{queryEncoder} }
+
+// reset fills the queue with random unit vectors, as the reference does, and sets the pointer to 0.
+func (m moco) reset() error {
+	rng := rand.New(rand.NewPCG(m.options.Seed, 0x71756575)) // "queu"
+	k, dim := m.options.K, m.options.Encoder.Dim
+	if err := m.create(queueName, randomUnits(rng, k, dim), k, dim); err != nil {
+		return err
+	}
+	return m.setPointer(0)
+}
+
+// setPointer moves the queue's pointer. A step that was compiled for another kind of pointer is compiled anew.
+func (m moco) setPointer(at int64) error {
+	if ragged := at%int64(m.options.Batch) != 0; ragged != m.ragged {
+		m.ragged = ragged
+		m.discard()
+	}
+	return m.set(pointerName, tensors.FromScalar(int32(at)))
+}
+
+// state returns the queue as [dim, K] and its pointer.
+func (m moco) state() ([]safetensors.Tensor, error) {
+	k, dim := m.options.K, m.options.Encoder.Dim
+	rows, err := m.floats(queueName)
+	if err != nil {
+		return nil, err
+	}
+	pointer, err := m.variable(pointerName).Value()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", pointerName, err)
+	}
+	return []safetensors.Tensor{
+		safetensors.FromFloat32s(queueName, []int{dim, k}, transposed(rows, k, dim)),
+		safetensors.FromInt64s(pointerName, []int{1}, []int64{int64(tensors.ToScalar[int32](pointer))}),
+	}, nil
+}
+
+func (m moco) restore(have map[string]safetensors.Tensor) error {
+	k, dim := m.options.K, m.options.Encoder.Dim
+	values, err := floatsOf(have, queueName, []int{dim, k})
+	if err != nil {
+		return err
+	}
+	if err := m.create(queueName, transposed(values, dim, k), k, dim); err != nil {
+		return err
+	}
+	pointer, err := safetensors.Int64s(have[pointerName])
+	if err != nil || len(pointer) != 1 || pointer[0] < 0 || pointer[0] >= int64(k) {
+		return fmt.Errorf("checkpoint: %s is missing or outside the queue of %d keys", pointerName, k)
+	}
+	return m.setPointer(pointer[0])
+}
+
+func (m moco) arguments() []argument {
+	o := m.options
+	return []argument{o.views(queryArgument), o.views(keyArgument), numbers(orderArgument, o.Batch, true)}
+}
+
+func (m moco) feed(b *augment.Batch) ([]any, error) {
+	return []any{b.Query(), b.Key(), m.order()}, nil
+}
+
+// prepare is the momentum update, equation 2 of the paper: parameters only, never BatchNorm's statistics. It comes before
+// the keys, as in the reference implementation.
+func (m moco) prepare(g *graph.Graph) {
+	for _, p := range m.parameters {
+		if !p.Trainable() {
+			continue
+		}
+		kv := m.variable(keyEncoder + "/" + p.Name)
+		qn := graph.StopGradient(m.variable(queryEncoder + "/" + p.Name).NodeValue(g))
+		kv.SetNodeValue(graph.Add(graph.MulScalar(kv.NodeValue(g), m.options.M), graph.MulScalar(qn, 1-m.options.M)))
+	}
+}
+
+func (m moco) compare(arguments []*Node) contrast {
+	query, key, order := arguments[0], arguments[1], arguments[2]
+	q := m.forward(query.Graph(), queryEncoder, true).embed(query, m.options.Mean, m.options.Std)
+	k := graph.StopGradient(m.encodeKeys(key, order, false))
+	return m.against(q, k, m.variable(queueName).NodeValue(query))
+}
+
+// finish replaces the oldest keys: key i of the batch goes to row (pointer + i) mod K.
+func (m moco) finish(_ []*Node, c contrast) {
+	g, b, k := c.k.Graph(), c.k.Shape().Dimensions[0], m.options.K
+	queue, pointer := m.variable(queueName), m.variable(pointerName)
+	at := pointer.NodeValue(g)
+	queue.SetNodeValue(m.replaceRows(queue.NodeValue(g), c.k, at))
+	pointer.SetNodeValue(graph.Rem(graph.AddScalar(at, b), graph.Const(g, int32(k))))
+}
+
+// replaceRows writes keys [B, dim] into queue [K, dim] from row at on, around the end. XLA's dynamic update would clamp
+// a window that passes the end, so it serves only where batches never do: not after a checkpoint of another batch.
+func (m moco) replaceRows(queue, keys, at *Node) *Node {
+	g, b, k := queue.Graph(), keys.Shape().Dimensions[0], queue.Shape().Dimensions[0]
+	if k%b == 0 && !m.ragged && m.backend.Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
+		return graph.DynamicUpdateSlice(queue, keys, []*Node{at, graph.Const(g, int32(0))})
+	}
+	row := graph.Iota(g, shapes.Make(dtypes.Int32, k, 1), 0)
+	index := graph.Rem(graph.AddScalar(graph.Sub(row, at), k), graph.Const(g, int32(k)))
+	fresh := graph.LessThan(index, graph.Const(g, int32(b)))
+	picked := graph.Gather(keys, graph.Min(index, graph.Const(g, int32(b-1))))
+	return graph.Where(graph.BroadcastToDims(fresh, queue.Shape().Dimensions...), picked, queue)
+}
