@@ -34,7 +34,7 @@ type Metrics struct {
 // the file (0: not at all). The folder must be this process's (see Store).
 func OpenMetrics(dir string, step int64, every time.Duration) (*Metrics, error) {
 	path := filepath.Join(dir, MetricsFile)
-	if err := cutMetrics(path, step); err != nil {
+	if err := cutSteps(path, step); err != nil {
 		return nil, fmt.Errorf("cut %s to step %d: %w", path, step, err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -110,9 +110,9 @@ func (m *Metrics) Close() error {
 	return errors.Join(m.Flush(), m.file.Close())
 }
 
-// cutMetrics rewrites path without the lines that belong to steps after last, and without damaged ones. It writes beside
+// cutSteps rewrites path without the lines that belong to steps after last, and without damaged ones. It writes beside
 // and renames, and leaves a file alone that needs no change.
-func cutMetrics(path string, last int64) error {
+func cutSteps(path string, last int64) error {
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -29,7 +29,7 @@ type Prometheus struct {
 	registry *prometheus.Registry
 	version  string
 
-	steps, samples, checkpointFailures, commitFailures prometheus.Counter
+	steps, samples, discarded, checkpointFailures, commitFailures prometheus.Counter
 
 	step, epoch, loss, rate, positive, negative, top1, top5, spread, effectiveRank, gradNorm, queueAge, dataWait, lastStep prometheus.Gauge
 
@@ -67,6 +67,7 @@ const namespace = "mocostream"
 func (p *Prometheus) makeTraining() {
 	p.steps = p.counter("steps_total", "Optimisation steps that this process finished.")
 	p.samples = p.counter("samples_total", "Images that the steps of this process consumed.")
+	p.discarded = p.counter("discarded_steps_total", "Steps of this process that changed nothing because loss or gradient was not finite.")
 	p.step = p.gauge("step", "Finished steps of the run, those of earlier processes included.")
 	p.epoch = p.gauge("epoch", "Passes over a bounded source so far; 0 for a stream.")
 	p.loss = p.gauge("loss", "InfoNCE loss of the last step, in nats.")
@@ -155,6 +156,9 @@ func (p *Prometheus) Observe(r train.StepResult) {
 	p.steps.Inc()
 	p.samples.Add(float64(max(0, r.Samples-p.before)))
 	p.before = r.Samples
+	if r.Discarded {
+		p.discarded.Inc()
+	}
 	p.step.Set(float64(r.Step))
 	p.epoch.Set(r.Epoch)
 	p.loss.Set(r.Loss)

@@ -56,7 +56,7 @@ func busy() *sink.Prometheus {
 		Step: 101, Samples: 6464, Epoch: 1.5, Loss: 3.25, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875,
 		EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, ImagesPerSecond: 1000, DataWait: .0625,
 	})
-	p.Observe(train.StepResult{Step: 102, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, DataWait: .0625})
+	p.Observe(train.StepResult{Step: 102, Discarded: true, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, DataWait: .0625})
 	p.Probe("animals", .625)
 	p.Checkpoint(102, 1500*time.Millisecond)
 	p.CheckpointFailed()
@@ -122,7 +122,7 @@ func TestPrometheusAtTheStart(t *testing.T) {
 	text := scrape(t, p)
 	for _, want := range []string{
 		"mocostream_bad_images_total{reason=\"truncated\"} 0\n", "mocostream_publish_refused_total{gate=\"worse\"} 0\n",
-		"mocostream_steps_total 0\n", "mocostream_commit_failures_total 0\n", "go_goroutines ", "process_cpu_seconds_total ",
+		"mocostream_steps_total 0\n", "mocostream_discarded_steps_total 0\n", "mocostream_commit_failures_total 0\n", "go_goroutines ", "process_cpu_seconds_total ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %s", want)

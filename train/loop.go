@@ -40,6 +40,8 @@ type Hooks struct {
 	Batch func(*augment.Batch) error
 	// Step is told of every finished step.
 	Step func(StepResult) error
+	// Discarded is given the images of a step that changed nothing, before Step.
+	Discarded func([]DiscardedSample) error
 	// Dead is given the dead letters of a batch when its step is finished.
 	Dead func([]loader.DeadLetter) error
 	// Probe evaluates the encoder as of now.
@@ -71,6 +73,7 @@ type stepper interface {
 	Steps() int64
 	State() (weights, optimizer []safetensors.Tensor, err error)
 	Options() Options
+	Discards() Discards
 }
 
 // Loop runs a trainer over batches. Apart from NewLoop and Run its methods are for hooks and control functions, on the
@@ -150,8 +153,12 @@ func (l *Loop) step(ctx context.Context, batch augment.Batch, waited time.Durati
 			return err
 		}
 	}
+	discarded := l.discarding(&batch)
 	started := time.Now()
 	r, err := l.trainer.Step(ctx, batch)
+	if r.Discarded {
+		err = errors.Join(discarded(r), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -176,6 +183,15 @@ func (l *Loop) step(ctx context.Context, batch augment.Batch, waited time.Durati
 		}
 	}
 	return l.due(ctx, r.Step)
+}
+
+// discarding keeps the identity of a batch's images for the case that its step is discarded.
+func (l *Loop) discarding(batch *augment.Batch) (discarded func(StepResult) error) {
+	if l.hooks.Discarded == nil {
+		return func(StepResult) error { return nil }
+	}
+	samples := samplesOf(batch)
+	return func(r StepResult) error { return l.hooks.Discarded(ofStep(samples, r)) }
 }
 
 // due evaluates and checkpoints where it is time to.

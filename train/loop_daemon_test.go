@@ -33,6 +33,8 @@ func (s *sleeper) Steps() int64 { return s.done }
 
 func (s *sleeper) State() (weights, optimizer []safetensors.Tensor, err error) { return nil, nil, nil }
 
+func (s *sleeper) Discards() Discards { return Discards{} }
+
 func (s *sleeper) Options() Options { return Options{Batch: 1} }
 
 // rig is a loop in a bubble, with what surrounds it. Times are counted from the bubble's start.

@@ -61,10 +61,13 @@ func (l *Loop) Checkpoint() (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := l.trainer.Options()
+	o, extra := l.trainer.Options(), map[string]json.RawMessage{}
+	if err := l.trainer.Discards().seal(extra); err != nil {
+		return nil, err
+	}
 	return &Checkpoint{
 		Step: l.trainer.Steps(), Samples: l.samples, Token: l.token, Seed: o.Seed, Encoder: o.Encoder,
-		Extra: map[string]json.RawMessage{},
+		Extra: extra,
 		Model: weights, Optimizer: optimizer,
 	}, nil
 }

@@ -33,7 +33,8 @@ func (o OptimizerOptions) slots() ([]string, error) {
 }
 
 // hyper are the numbers that change from step to step, one vector of three on the device: learning rate, and AdamW's
-// bias corrections 1-beta1^t and sqrt(1-beta2^t) for t finished steps and this one.
+// bias corrections 1-beta1^t and sqrt(1-beta2^t) for t updates, this one among them. Discarded steps are none, as the
+// moments have not seen them.
 func (o OptimizerOptions) hyper(rate float64, done int64) [3]float32 {
 	t := float64(done + 1)
 	return [3]float32{

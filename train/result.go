@@ -17,10 +17,11 @@ type StepResult struct {
 	// EffectiveRank is the participation ratio (tr C)^2 / tr(C^2) of the covariance C of the queries: in how many
 	// directions they vary, at most dim and less than the batch.
 	EffectiveRank   float64 `json:"effective_rank"`
-	GradNorm        float64 `json:"grad_norm"`         // global L2 norm of the gradient, before clipping
-	QueueAge        float64 `json:"queue_age"`         // mean age of the queue's keys, steps; 0 without any
-	ImagesPerSecond float64 `json:"images_per_second"` // of this step, waiting for its batch included
-	DataWait        float64 `json:"data_wait"`         // share of time spent waiting for batches, about the last twenty steps
+	GradNorm        float64 `json:"grad_norm"`           // global L2 norm of the gradient, before clipping
+	QueueAge        float64 `json:"queue_age"`           // mean age of the queue's keys, steps; 0 without any
+	Discarded       bool    `json:"discarded,omitempty"` // loss or gradient was not finite and the step changed nothing
+	ImagesPerSecond float64 `json:"images_per_second"`   // of this step, waiting for its batch included
+	DataWait        float64 `json:"data_wait"`           // share of time spent waiting for batches, about the last twenty steps
 }
 
 // ProbeResult is an evaluation during or after training; a line of metrics.jsonl with "probe" set.

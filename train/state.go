@@ -90,7 +90,7 @@ func (t *Trainer) encoderState(encoder string) ([]safetensors.Tensor, error) {
 		list = append(list, tensor)
 		if p.Kind == RunningVariance {
 			name := strings.TrimSuffix(tensor.Name, "running_var") + batchesTracked
-			list = append(list, safetensors.FromInt64s(name, []int{}, []int64{t.done}))
+			list = append(list, safetensors.FromInt64s(name, []int{}, []int64{t.done - t.discards.Total}))
 		}
 	}
 	return list, nil
@@ -163,6 +163,9 @@ func (t *Trainer) Restore(c *Checkpoint) error {
 				return err
 			}
 		}
+	}
+	if t.discards, err = discardsOf(c); err != nil {
+		return err
 	}
 	t.done = c.Step
 	return t.mechanism.restore(have)

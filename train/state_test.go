@@ -13,7 +13,7 @@ import (
 )
 
 func optimizers() map[string]Options {
-	return map[string]Options{"sgd": tiny(), "adamw": tinyAdamW()}
+	return map[string]Options{"sgd": tiny(), "lars": tinyLARS(), "adamw": tinyAdamW()}
 }
 
 func TestStateHoldsEverythingByName(t *testing.T) {
@@ -23,7 +23,7 @@ func TestStateHoldsEverythingByName(t *testing.T) {
 			steps(t, trainer, input{images: 10}.open(t), 2)
 			c := checkpointOf(t, trainer)
 			want := map[string][]int{"queue": {8, 6}, "queue_ptr": {1}}
-			slots := map[string][]string{"sgd": {"momentum_buffer"}, "adamw": {"exp_avg", "exp_avg_sq"}}[name]
+			slots := map[string][]string{"sgd": {"momentum_buffer"}, "lars": {"mu"}, "adamw": {"exp_avg", "exp_avg_sq"}}[name]
 			wantOptimizer := map[string][]int{}
 			for _, p := range o.Encoder.Parameters() {
 				for _, encoder := range []string{"encoder_q.", "encoder_k."} {

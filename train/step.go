@@ -21,6 +21,7 @@ func (t *Trainer) buildStep(_ *model.Scope, inputs []*Node) []*Node {
 	t.mechanism.finish(arguments, c)
 	gradients := graph.Gradient(loss, t.values(hyper.Graph())...)
 	norm := t.optimize(gradients, hyper)
+	t.writeBack(hyper.Graph(), loss, norm)
 	outputs := []*Node{report(loss, norm, c.q, c.positive, c.negative)}
 	if t.traced {
 		outputs = append(append(outputs, c.q, c.k, c.logits()), gradients...)

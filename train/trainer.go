@@ -63,8 +63,8 @@ func (o Options) Validate() error {
 	return o.Schedule.Validate()
 }
 
-// ErrNotFinite says that loss, gradient or weights are no numbers any more. The step's effect is undefined: go on from a
-// checkpoint.
+// ErrNotFinite says that steps were discarded one after the other, because loss or gradient were no numbers, or that the
+// weights are none: go on from a checkpoint.
 var ErrNotFinite = errors.New("training diverged to numbers that are not finite")
 
 // Trainer holds weights, queue and optimizer on a device and moves them by one compiled step. It is used by one
@@ -78,9 +78,10 @@ type Trainer struct {
 	weights    []weight // what gradients move
 	store      *model.Store
 	exec       *model.Exec
-	done       int64 // finished steps
-	ragged     bool  // the queue's pointer stands inside a batch's place
-	traced     bool  // tests: the step returns q, k, logits and gradients too
+	done       int64 // finished steps, discarded ones among them
+	discards   Discards
+	ragged     bool // the queue's pointer stands inside a batch's place
+	traced     bool // tests: the step returns q, k, logits and gradients too
 }
 
 // New makes a trainer with random weights (torchvision's initialisation), k equal to q, and a queue or bank of random
@@ -106,6 +107,9 @@ func New(backend *Backend, o Options) (*Trainer, error) {
 
 // Steps is the number of finished steps.
 func (t *Trainer) Steps() int64 { return t.done }
+
+// Discards are the steps among them that changed nothing.
+func (t *Trainer) Discards() Discards { return t.discards }
 
 // Options returns what the trainer was made with.
 func (t *Trainer) Options() Options { return t.options }
@@ -229,8 +233,9 @@ func (t *Trainer) Compile() (err error) {
 }
 
 // Step takes one optimisation step on b. It owns b, also on error, and releases it once the device has its copy. A
-// step that fails loses the variables it was to change: go on from a checkpoint. StepResult's throughput is left to
-// the loop.
+// step that fails loses the variables it was to change: go on from a checkpoint. One whose loss or gradient is not finite
+// counts as a step and changes nothing (StepResult.Discarded); the third such within a hundred steps is ErrNotFinite, beside
+// its result. StepResult's throughput is left to the loop.
 func (t *Trainer) Step(ctx context.Context, b augment.Batch) (StepResult, error) {
 	defer b.Release()
 	if err := ctx.Err(); err != nil {
@@ -281,7 +286,7 @@ func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 // execute runs the compiled step; tensors among the arguments are freed.
 func (t *Trainer) execute(arguments []any, rate float64) (outputs []*tensors.Tensor, err error) {
 	defer recovered(&err, fmt.Sprintf("step %d", t.done+1))
-	hyper := t.options.Optimizer.hyper(rate, t.done)
+	hyper := t.options.Optimizer.hyper(rate, t.done-t.discards.Total)
 	outputs, err = t.exec.Exec(append(slices.Clip(arguments), hyper[:])...)
 	for _, a := range arguments {
 		if tensor, ok := a.(*tensors.Tensor); ok {
@@ -324,11 +329,10 @@ func (t *Trainer) result(report *tensors.Tensor, rate float64) (StepResult, erro
 		Spread:        float64(values[reportSpread]),
 		EffectiveRank: float64(values[reportRank]),
 		GradNorm:      float64(values[reportGradNorm]),
-		QueueAge:      queueAge(int64(t.options.K), int64(t.options.Batch), t.done-1),
+		QueueAge:      t.queueAge(),
 	}
-	if !finite(r.Loss) || !finite(r.GradNorm) {
-		return r, fmt.Errorf("step %d: %w (loss %v, gradient norm %v); lower train.optimizer.lr, lengthen train.schedule.warmup_steps or raise train.t",
-			t.done, ErrNotFinite, r.Loss, r.GradNorm)
+	if r.Discarded = !finite(r.Loss) || !finite(r.GradNorm); r.Discarded {
+		return r, t.reject(r)
 	}
 	return r, nil
 }

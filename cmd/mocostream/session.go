@@ -55,6 +55,7 @@ type session struct {
 	quarantine *quarantine
 	metrics    *sink.Metrics
 	dead       *sink.DeadLetters
+	discarded  *sink.Discarded
 	deadTopic  *deadTopic   // nil: none
 	ledger     *sink.Ledger // nil: none is kept
 	in         *input
@@ -276,6 +277,9 @@ func (s *session) openRecords(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.metrics.Close)
+	if s.discarded, err = sink.OpenDiscarded(s.config.Sink.Dir, step); err != nil {
+		return err
+	}
 	if s.dead, err = sink.OpenDeadLetters(s.config.Sink.Dir); err != nil {
 		return err
 	}
@@ -389,12 +393,13 @@ const waitNotice = 10 * time.Second
 // hooks are what a run does between steps.
 func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Hooks {
 	return train.Hooks{
-		Batch: s.batch,
-		Step:  func(r train.StepResult) error { return s.step(ctx, r, bar) },
-		Dead:  s.deadLetters,
-		Seal:  func(c *train.Checkpoint) error { return s.seal(ctx, c) },
-		Probe: s.probe,
-		Saved: func(name string, step int64) error { return s.saved(ctx, name, step) },
+		Batch:     s.batch,
+		Step:      func(r train.StepResult) error { return s.step(ctx, r, bar) },
+		Dead:      s.deadLetters,
+		Discarded: s.discardedStep,
+		Seal:      func(c *train.Checkpoint) error { return s.seal(ctx, c) },
+		Probe:     s.probe,
+		Saved:     func(name string, step int64) error { return s.saved(ctx, name, step) },
 		Waiting: func(since time.Time) {
 			s.log.Info("waiting for data", zap.Duration("for", time.Since(since).Round(time.Second)))
 			s.watch.waiting(since)
@@ -446,6 +451,14 @@ func (s *session) saved(ctx context.Context, name string, step int64) error {
 	failpoint.Hit(failpoint.CommitAfter)
 	s.watch.saved(name, step, s.loop.SaveTook())
 	return nil
+}
+
+// discardedStep records the images of a step that changed nothing.
+func (s *session) discardedStep(samples []train.DiscardedSample) error {
+	first := samples[0]
+	s.log.Warn("a step is discarded, because its loss or gradient is not finite; its images are in "+sink.DiscardedFile,
+		zap.Int64("step", first.Step), zap.Float64("loss", first.Loss), zap.Float64("grad_norm", first.GradNorm), zap.Float64("lr", first.LR))
+	return s.discarded.Write(samples)
 }
 
 // deadLetters records undecodable images; the first of a run is worth a log line.
