@@ -33,7 +33,7 @@ func (c *Config) loaderRules(k *checker) {
 
 func (c *Config) trainRules(k *checker) {
 	t := c.Train
-	if t.K != 0 && t.Batch != 0 && t.K < t.Batch {
+	if t.Mechanism == MechanismMoCo && t.K != 0 && t.Batch != 0 && t.K < t.Batch {
 		k.fail(fmt.Sprintf("%d is smaller than the batch (%d); use a multiple of batch or auto", t.K, t.Batch), "train.k", "train.batch")
 	}
 	if t.BNGroups > 0 && t.Batch != 0 && t.Batch%t.BNGroups != 0 {
@@ -125,6 +125,9 @@ func (c *Config) streamRules(k *checker) {
 	if t := c.Train; t.Steps == 0 && t.Schedule.Name != "constant" {
 		k.fail(fmt.Sprintf("%s needs an end to fall to, and a stream has none; set train.steps, or use constant", t.Schedule.Name),
 			"train.schedule.name", "train.steps")
+	}
+	if c.Train.Mechanism == MechanismMemoryBank {
+		k.fail("is memory_bank, which keeps an entry for every image, and a stream has no end; use moco, or a source with an end alone", "train.mechanism")
 	}
 	if c.Ingest.Stream() == SourceKafka {
 		c.kafkaMemory(k)

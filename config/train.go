@@ -1,28 +1,36 @@
 package config
 
+// Values of train.mechanism that rules ask for.
+const (
+	MechanismMoCo       = "moco"
+	MechanismEndToEnd   = "end_to_end"
+	MechanismMemoryBank = "memory_bank"
+)
+
 // Train is the section of the encoder, the loss and the optimisation.
 type Train struct {
-	Arch       string    `yaml:"arch" allowed:"resnet10|resnet18|resnet34|resnet50" change:"refused" doc:"Encoder, as torchvision defines it (resnet10 has one block a stage)."`
-	Width      int       `yaml:"width" range:"[1,)" unit:"channels" change:"refused" doc:"Channels of the encoder's first stage; torchvision's is 64."`
-	Stem       string    `yaml:"stem" allowed:"imagenet|cifar" change:"refused" doc:"First layers: imagenet is a 7x7 convolution of stride 2 and a max-pool, cifar a 3x3 of stride 1 for small images."`
-	Head       string    `yaml:"head" allowed:"linear|mlp" change:"refused" doc:"Projection to the embedding: linear (MoCo v1) or mlp (v2)."`
-	Activation string    `yaml:"activation" allowed:"relu|silu" change:"refused" doc:"Non-linearity of the encoder."`
-	Dim        int       `yaml:"dim" range:"[1,)" unit:"dimensions" change:"refused" doc:"Length of the embedding."`
-	Mechanism  string    `yaml:"mechanism" allowed:"moco" change:"refused" doc:"Where the negatives come from: a queue of momentum-encoded keys."`
-	K          int       `yaml:"k" range:"[2,)" auto:"true" unit:"keys" change:"refused" doc:"Size of the queue of negatives; auto chooses by the size of the data set."`
-	M          float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of the key encoder: the share of its weights that a step keeps."`
-	T          float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
-	BNGroups   int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
-	Batch      int       `yaml:"batch" range:"[2,)" auto:"true" unit:"images" change:"accept" doc:"Images of one optimisation step. auto takes 256, and less for fewer than 1,024 images: a power of two, at most a quarter of them."`
-	Steps      int       `yaml:"steps" range:"[0,)" unit:"steps" change:"accept" doc:"Optimisation steps after which the run ends, whatever the epochs; 0 leaves the end to epochs."`
-	Epochs     int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
-	Seed       uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
-	Backend    string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
-	Precision  string    `yaml:"precision" allowed:"f32|bf16" change:"accept" doc:"Number format of activations and convolutions, forwards and backwards: f32, or bf16 (XLA only), the faster on a GPU. Weights, optimizer, BatchNorm's arithmetic, head and loss are f32 in both."`
-	Devices    int       `yaml:"devices" range:"[1,1]" unit:"devices" change:"accept" doc:"Devices that share a batch."`
-	InitFrom   string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
-	Optimizer  Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
-	Schedule   Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`
+	Arch         string    `yaml:"arch" allowed:"resnet10|resnet18|resnet34|resnet50" change:"refused" doc:"Encoder, as torchvision defines it (resnet10 has one block a stage)."`
+	Width        int       `yaml:"width" range:"[1,)" unit:"channels" change:"refused" doc:"Channels of the encoder's first stage; torchvision's is 64."`
+	Stem         string    `yaml:"stem" allowed:"imagenet|cifar" change:"refused" doc:"First layers: imagenet is a 7x7 convolution of stride 2 and a max-pool, cifar a 3x3 of stride 1 for small images."`
+	Head         string    `yaml:"head" allowed:"linear|mlp" change:"refused" doc:"Projection to the embedding: linear (MoCo v1) or mlp (v2)."`
+	Activation   string    `yaml:"activation" allowed:"relu|silu" change:"refused" doc:"Non-linearity of the encoder."`
+	Dim          int       `yaml:"dim" range:"[1,)" unit:"dimensions" change:"refused" doc:"Length of the embedding."`
+	Mechanism    string    `yaml:"mechanism" allowed:"moco|end_to_end|memory_bank" change:"refused" doc:"Where the negatives come from: moco keeps a queue of keys of a momentum encoder, end_to_end takes the other keys of the batch and trains their encoder too, memory_bank keeps an entry for every image of a source with an end."`
+	K            int       `yaml:"k" range:"[2,)" auto:"true" unit:"keys" change:"refused" doc:"Size of moco's queue of negatives, or how many entries memory_bank draws for a step; end_to_end has no use for it. auto chooses by the size of the data set."`
+	M            float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of moco's key encoder: the share of its weights that a step keeps. end_to_end and memory_bank have no use for it."`
+	BankMomentum float64   `yaml:"bank_momentum" range:"[0,1)" change:"accept" doc:"Momentum of memory_bank: the share of an image's entry that stays when the image is seen again."`
+	T            float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
+	BNGroups     int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
+	Batch        int       `yaml:"batch" range:"[2,)" auto:"true" unit:"images" change:"accept" doc:"Images of one optimisation step. auto takes 256, and less for fewer than 1,024 images: a power of two, at most a quarter of them."`
+	Steps        int       `yaml:"steps" range:"[0,)" unit:"steps" change:"accept" doc:"Optimisation steps after which the run ends, whatever the epochs; 0 leaves the end to epochs."`
+	Epochs       int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
+	Seed         uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
+	Backend      string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
+	Precision    string    `yaml:"precision" allowed:"f32|bf16" change:"accept" doc:"Number format of activations and convolutions, forwards and backwards: f32, or bf16 (XLA only), the faster on a GPU. Weights, optimizer, BatchNorm's arithmetic, head and loss are f32 in both."`
+	Devices      int       `yaml:"devices" range:"[1,1]" unit:"devices" change:"accept" doc:"Devices that share a batch."`
+	InitFrom     string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
+	Optimizer    Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
+	Schedule     Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`
 }
 
 // Optimizer is train.optimizer.

@@ -16,7 +16,7 @@ import (
 
 // ExportOptions says what of a checkpoint is exported, and what config.json tells about its input.
 type ExportOptions struct {
-	// Full exports both encoders with their heads and the queue under facebookresearch/moco's names, in place of one
+	// Full exports every encoder with its head, and queue or bank, under facebookresearch/moco's names, in place of one
 	// backbone under torchvision's.
 	Full    bool
 	Encoder string // q (query), the default, or k (key)
@@ -80,6 +80,9 @@ func exported(ck *train.Checkpoint, o ExportOptions) ([]safetensors.Tensor, erro
 	}
 	if err := ck.Encoder.Validate(); err != nil {
 		return nil, err
+	}
+	if o.Encoder == "k" && !ck.HasKeyEncoder() {
+		return nil, errors.New("the checkpoint has no key encoder: its run kept a memory bank in place of one; use q")
 	}
 	prefix := "encoder_" + o.Encoder + "."
 	have := make(map[string]safetensors.Tensor, len(ck.Model))

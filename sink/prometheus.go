@@ -73,7 +73,7 @@ func (p *Prometheus) makeTraining() {
 	p.loss = p.gauge("loss", "InfoNCE loss of the last step, in nats.")
 	p.rate = p.gauge("learning_rate", "Learning rate of the last step.")
 	p.positive = p.gauge("positive_similarity", "Mean cosine similarity of queries and their keys in the last step.")
-	p.negative = p.gauge("negative_similarity", "Mean cosine similarity of queries and the queue in the last step.")
+	p.negative = p.gauge("negative_similarity", "Mean cosine similarity of queries and their negatives in the last step.")
 	p.top1 = p.gauge("top1", "Share of queries of the last step whose key beats all negatives.")
 	p.top5 = p.gauge("top5", "Share of queries of the last step whose key is among the five best of it and the negatives.")
 	p.spread = p.gauge("embedding_spread", "Spread of the last step's embeddings: 1 when they fill the sphere, 0 when collapsed.")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
+	"strings"
 
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
@@ -29,10 +31,16 @@ type Checkpoint struct {
 	// Nil otherwise.
 	Open func(name string) (io.ReadCloser, error)
 
-	// Model has facebookresearch/moco's names: encoder_q.*, encoder_k.*, queue [dim, K], queue_ptr [1].
+	// Model has facebookresearch/moco's names: encoder_q.*, encoder_k.*, queue [dim, K], queue_ptr [1]. Runs of EndToEnd
+	// have no queue, those of MemoryBank neither that nor encoder_k, and bank [images, dim].
 	Model []safetensors.Tensor
 	// Optimizer has <slot>.<parameter>, for example momentum_buffer.encoder_q.conv1.weight.
 	Optimizer []safetensors.Tensor
+}
+
+// HasKeyEncoder says whether there is an encoder beside the query encoder.
+func (c *Checkpoint) HasKeyEncoder() bool {
+	return slices.ContainsFunc(c.Model, func(t safetensors.Tensor) bool { return strings.HasPrefix(t.Name, keyEncoder+".") })
 }
 
 // Checkpoints is where checkpoints are kept.

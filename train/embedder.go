@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -45,6 +46,9 @@ func NewEmbedderFrom(backend *Backend, o EmbedderOptions, c *Checkpoint, which s
 	prefix, ok := map[string]string{"q": queryEncoder + ".", "k": keyEncoder + "."}[which]
 	if !ok {
 		return nil, fmt.Errorf("encoder %q: use q (query) or k (key)", which)
+	}
+	if which == "k" && !c.HasKeyEncoder() {
+		return nil, errors.New("the checkpoint has no key encoder: its run kept a memory bank in place of one; use q")
 	}
 	return newEmbedder(backend, o, prefix, c.Model)
 }

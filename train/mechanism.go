@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 
 	"mocostream/augment"
 	"mocostream/internal/safetensors"
@@ -82,6 +83,25 @@ func newMechanism(t *Trainer) mechanism {
 	}
 	return moco{t}
 }
+
+// Queue is the length of the queue, 0 where the mechanism has none.
+func (o Options) Queue() int {
+	if o.Mechanism == MoCo {
+		return o.K
+	}
+	return 0
+}
+
+// Negatives is how many negatives a query has.
+func (o Options) Negatives() int {
+	if o.Mechanism == EndToEnd {
+		return o.Batch - 1
+	}
+	return o.K
+}
+
+// GuessLoss is the loss of an encoder that cannot tell a query's key from the negatives.
+func (o Options) GuessLoss() float64 { return math.Log(float64(o.Negatives() + 1)) }
 
 // validateMechanism names what the mechanism cannot do with the options.
 func (o Options) validateMechanism() error {

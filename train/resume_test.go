@@ -46,7 +46,11 @@ func TestResumedRunsEndInTheSameBits(t *testing.T) {
 		}
 		return store.saved[0]
 	}
-	for name, o := range optimizers() {
+	all := optimizers()
+	for mechanism, o := range mechanisms(t, input{images: 10, bad: []int{3}}) {
+		all[string(mechanism)] = o
+	}
+	for name, o := range all {
 		t.Run(name, func(t *testing.T) {
 			want := run(t, o, n, 1, nil)
 			for _, k := range []int64{1, 4} {

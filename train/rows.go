@@ -41,12 +41,19 @@ func (r *Rows) of(b *augment.Batch) ([]int32, error) {
 	offsets := b.Record.Column(augment.ColOffset).(*array.Int64)
 	rows := make([]int32, b.Len())
 	for i := range rows {
-		source, partition, offset := sources.Value(i), partitions.Value(i), offsets.Value(i)
-		if source != r.source || partition < 0 || int(partition) >= len(r.starts)-1 ||
-			offset < 0 || offset >= r.starts[partition+1]-r.starts[partition] {
-			return nil, fmt.Errorf("image %d of partition %d of %s is not in the list %s that the bank was made for", offset, partition, source, r.source)
+		var err error
+		if rows[i], err = r.row(sources.Value(i), partitions.Value(i), offsets.Value(i)); err != nil {
+			return nil, err
 		}
-		rows[i] = int32(r.starts[partition] + offset)
 	}
 	return rows, nil
+}
+
+// row is the number of an image.
+func (r *Rows) row(source string, partition int32, offset int64) (int32, error) {
+	known := source == r.source && partition >= 0 && int(partition) < len(r.starts)-1
+	if !known || offset < 0 || offset >= r.starts[partition+1]-r.starts[partition] {
+		return 0, fmt.Errorf("image %d of partition %d of %s is not in the list %s that the bank was made for", offset, partition, source, r.source)
+	}
+	return int32(r.starts[partition] + offset), nil
 }

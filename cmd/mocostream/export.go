@@ -9,7 +9,7 @@ import (
 type exportCommand struct {
 	Checkpoint string `required:"" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Step folder, or run folder (its newest whole checkpoint)."`
 	Out        string `required:"" placeholder:"DIR" help:"Folder to write model.safetensors and config.json to."`
-	Full       bool   `help:"Both encoders, heads and queue under facebookresearch/moco's names."`
+	Full       bool   `help:"Every encoder with its head, and queue or bank, under facebookresearch/moco's names."`
 	Encoder    string `enum:"q,k" default:"q" help:"Query (q) or key (k) encoder."`
 	JSON       bool   `name:"json" help:"Print one JSON object on stdout."`
 	bucketFlags

@@ -77,7 +77,9 @@ type summary struct {
 	Backend         string         `json:"backend"`
 	Seconds         float64        `json:"seconds"` // of training, all processes together
 	ImagesPerSecond float64        `json:"images_per_second"`
-	Queue           int            `json:"queue"`
+	Queue           int            `json:"queue,omitempty"`     // its length
+	Negatives       int            `json:"negatives,omitempty"` // of a query
+	Guess           float64        `json:"guess,omitempty"`     // the loss of guessing
 	Scores          []report.Score `json:"scores,omitempty"`
 	Classes         int            `json:"classes,omitempty"`
 	Queries         int            `json:"queries,omitempty"`
@@ -150,7 +152,7 @@ func reportData(ck *train.Checkpoint, s summary, steps []train.StepResult, probe
 			Duration: time.Duration(s.Seconds * float64(time.Second)),
 		},
 		Evaluation: report.Evaluation{Scores: s.Scores, Classes: s.Classes, Queries: s.Queries},
-		Steps:      steps, Probes: probes, QueueSize: int64(s.Queue),
+		Steps:      steps, Probes: probes, QueueSize: int64(s.Queue), Negatives: int64(s.Negatives), Guess: s.Guess,
 		Config: report.Settings(ck.Config), Versions: ck.Versions,
 	}
 	if len(steps) > 0 {
@@ -200,7 +202,8 @@ func (s *session) finish(ctx context.Context, sum train.Summary) (string, error)
 	if err != nil {
 		return "", err
 	}
-	kept.Backend, kept.Queue = s.backend.Name(), s.trainer.Options().K
+	o := s.trainer.Options()
+	kept.Backend, kept.Queue, kept.Negatives, kept.Guess = s.backend.Name(), o.Queue(), o.Negatives(), o.GuessLoss()
 	if sum.ImagesPerSecond > 0 {
 		kept.ImagesPerSecond = sum.ImagesPerSecond
 		kept.Seconds += float64(sum.Samples-s.startSamples()) / sum.ImagesPerSecond

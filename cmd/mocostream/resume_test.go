@@ -15,7 +15,7 @@ import (
 // Runs of 40 steps, killed or stopped on the way and gone on, leave the bits of the run that nobody disturbed: weights,
 // optimizer, state, the history of the steps and the dead letters.
 func TestResume(t *testing.T) {
-	for name, source := range map[string]func(*testing.T) []string{"folder": badFolder, "shards": badShards} {
+	for name, source := range map[string]func(*testing.T) []string{"folder": badFolder, "shards": badShards, "memory bank": memoryBank} {
 		t.Run(name, func(t *testing.T) {
 			set := source(t)
 			whole := filepath.Join(t.TempDir(), "whole")
@@ -67,6 +67,9 @@ func badShards(t *testing.T) []string {
 		"loader.shuffle.window=2", "loader.shuffle.buffer=7",
 	}
 }
+
+// memoryBank is the shards again, in a run that keeps a memory bank.
+func memoryBank(t *testing.T) []string { return append(badShards(t), "train.mechanism=memory_bank") }
 
 // checkHistory says what the undisturbed run must be like for the comparison to mean something.
 func checkHistory(t *testing.T, dir string) {

@@ -214,7 +214,12 @@ func (s *session) openTrainer(context.Context) (err error) {
 		s.log.Info("a faster backend could be used", zap.String("advice", s.backend.Advice))
 	}
 	o := trainOptions(s.config, s.in.images())
-	if int64(o.K) >= s.in.images() {
+	if o.Mechanism == train.MemoryBank {
+		if o.Bank.Rows, err = train.NewRows(s.in.manifest); err != nil {
+			return err
+		}
+	}
+	if o.Mechanism == train.MoCo && int64(o.K) >= s.in.images() {
 		s.log.Warn("the queue is as long as the whole set: most negatives are views of images seen moments ago; lower train.k",
 			zap.Int("k", o.K), zap.Int64("images", s.in.images()))
 	}

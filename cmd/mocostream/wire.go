@@ -97,12 +97,13 @@ func floats32(x [3]float64) [3]float32 {
 	return [3]float32{float32(x[0]), float32(x[1]), float32(x[2])}
 }
 
-// trainOptions turns a resolved configuration into the trainer's for a source of so many images.
+// trainOptions turns a resolved configuration into the trainer's for a source of so many images. Rows of a bank are left
+// to who knows the source's list.
 func trainOptions(c *config.Config, images int64) train.Options {
 	t := c.Train
 	o := train.Options{
 		Encoder: encoderOptions(t), Mechanism: train.Mechanism(t.Mechanism), Size: c.Augment.Size, Batch: t.Batch,
-		K: t.K, M: t.M, T: t.T, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
+		K: t.K, M: t.M, T: t.T, Bank: train.BankOptions{Momentum: t.BankMomentum}, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,

@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"mocostream/train"
@@ -13,12 +12,12 @@ import (
 func charts(d Data) []chart {
 	steps := ordered(d.Steps)
 	specs := []chartSpec{
-		lossChart(steps, d.QueueSize),
+		lossChart(steps, d),
 		probeChart(d.Probes, d.Evaluation),
 		similarityChart(steps),
 		spreadChart(steps),
 		rankChart(steps),
-		top1Chart(steps, d.QueueSize),
+		top1Chart(steps, d.Negatives),
 		rateChart(steps),
 		throughputChart(steps),
 		waitChart(steps),
@@ -57,19 +56,20 @@ func measured(steps []train.StepResult, value func(r train.StepResult) float64) 
 	return ps
 }
 
-func lossChart(steps []train.StepResult, queue int64) chartSpec {
+func lossChart(steps []train.StepResult, d Data) chartSpec {
 	c := chartSpec{
-		name: "Loss", wide: true, about: "InfoNCE in nats: how hard it is to tell an image's other view from the keys in the queue.",
+		name: "Loss", wide: true, about: "InfoNCE in nats: how hard it is to tell an image's own key from those of other images.",
 		value: figure, label: axisLabel,
 		series: []series{{points: points(steps, func(r train.StepResult) float64 { return r.Loss }), noisy: true}},
 	}
-	if queue <= 0 {
+	if d.Guess > 0 {
+		c.rules = []rule{{d.Guess, fmt.Sprintf("guessing = %.2f", d.Guess)}}
+	}
+	if d.QueueSize <= 0 {
 		return c
 	}
-	guess := math.Log(float64(queue) + 1)
-	c.rules = []rule{{guess, fmt.Sprintf("guessing, ln(K+1) = %.2f", guess)}}
 	// Only a run seen from its start shows when its queue was first full.
-	if i := slices.IndexFunc(steps, func(r train.StepResult) bool { return r.Samples >= queue }); i > 0 {
+	if i := slices.IndexFunc(steps, func(r train.StepResult) bool { return r.Samples >= d.QueueSize }); i > 0 {
 		c.mark = &mark{float64(steps[i].Step), "queue full"}
 	}
 	return c
@@ -103,11 +103,11 @@ func probeChart(probes []train.ProbeResult, e Evaluation) chartSpec {
 
 func similarityChart(steps []train.StepResult) chartSpec {
 	return chartSpec{
-		name: "Similarity", about: "Cosine of queries with their own keys, and with the queue: they should part.",
+		name: "Similarity", about: "Cosine of queries with their own keys, and with the negatives: they should part.",
 		value: figure, label: axisLabel, include: []float64{0, 1},
 		series: []series{
 			{name: "own key", points: measured(steps, func(r train.StepResult) float64 { return r.Positive }), noisy: true},
-			{name: "queue", points: measured(steps, func(r train.StepResult) float64 { return r.Negative }), noisy: true},
+			{name: "negatives", points: measured(steps, func(r train.StepResult) float64 { return r.Negative }), noisy: true},
 		},
 	}
 }
@@ -128,10 +128,10 @@ func rankChart(steps []train.StepResult) chartSpec {
 	}
 }
 
-func top1Chart(steps []train.StepResult, queue int64) chartSpec {
+func top1Chart(steps []train.StepResult, negatives int64) chartSpec {
 	name := "(K+1)-way accuracy"
-	if queue > 0 {
-		name = count(queue+1) + "-way accuracy"
+	if negatives > 0 {
+		name = count(negatives+1) + "-way accuracy"
 	}
 	return chartSpec{
 		name: name, about: "Share of queries closest to their own key of all, and of those to which it is among the five closest.",

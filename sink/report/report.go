@@ -32,6 +32,9 @@ type Data struct {
 	Probes []train.ProbeResult
 	// QueueSize is K, the number of keys in the queue. With it the loss chart shows where the queue was first full.
 	QueueSize int64
+	// Negatives is how many negatives a query has, and Guess the loss of an encoder that guesses among them.
+	Negatives int64
+	Guess     float64
 
 	Classes    Picture // what the classes look like
 	Preview    Picture // originals and their views

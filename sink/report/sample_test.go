@@ -29,7 +29,7 @@ func sampleData(t testing.TB, steps int) report.Data {
 		Evaluation: report.Evaluation{Classes: 12, Queries: 1200, Scores: []report.Score{
 			{Name: "trained", Top1: .683}, {Name: "untrained", Top1: .14, Baseline: true}, {Name: "raw pixels", Top1: .083, Baseline: true},
 		}},
-		Steps: sampleSteps(steps), Probes: sampleProbes(steps), QueueSize: 1024,
+		Steps: sampleSteps(steps), Probes: sampleProbes(steps), QueueSize: 1024, Negatives: 1024, Guess: 6.93,
 		Versions: map[string]string{"mocostream": "0.1.0", "go": "1.26", "gomlx": "0.28.2", "kernels": "avx2"},
 		Config: []report.Setting{
 			{"ingest.dir", "data/train"}, {"loader.workers", "2"}, {"loader.memory_limit", "512MiB"}, {"loader.max_bad_fraction", "0.01"},
