@@ -36,9 +36,9 @@ func small() Options {
 	return o
 }
 
-// TestBFloat16 holds steps in bfloat16 against the same in float32: losses within 1e-2, first gradients in the same
+// TestXLABFloat16 holds steps in bfloat16 against the same in float32: losses within 1e-2, first gradients in the same
 // direction.
-func TestBFloat16(t *testing.T) {
+func TestXLABFloat16(t *testing.T) {
 	const count = 5
 	backend := xlaBackend(t, 1)
 	var losses [2][]float64

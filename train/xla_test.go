@@ -3,22 +3,24 @@ package train
 import (
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 
 	"mocostream/augment"
+	"mocostream/internal/pjrtjax"
 )
 
-// xlaBackend opens the XLA backend that MOCOSTREAM_XLA_BACKEND configures (scripts/xla_cpu.sh makes one of jaxlib that
-// needs no GPU), with at least so many devices. Without one the test is skipped, or fails if MOCOSTREAM_REQUIRE_XLA is
-// set, as CI does.
+// xlaBackend opens an XLA backend with so many devices: the one that MOCOSTREAM_XLA_BACKEND configures, a GPU's say, or else
+// jaxlib's through the plugin of make integration, which needs no GPU. Without either the test is skipped. make integration
+// runs the tests whose name begins with TestXLA.
 func xlaBackend(t testing.TB, devices int) *Backend {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestXLA") {
+		t.Fatal("a test on XLA is called TestXLA..., or make integration does not run it")
+	}
 	config := os.Getenv("MOCOSTREAM_XLA_BACKEND")
 	if config == "" {
-		if os.Getenv("MOCOSTREAM_REQUIRE_XLA") != "" {
-			t.Fatal("MOCOSTREAM_XLA_BACKEND is not set, and MOCOSTREAM_REQUIRE_XLA is; make integration sets both")
-		}
-		t.Skip("MOCOSTREAM_XLA_BACKEND is not set; make integration sets it")
+		config = pjrtjax.Config(t, pjrtjax.Options{Devices: devices})
 	}
 	b, err := OpenBackend(config)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package pjrtjax tells tests where the PJRT plugin is that runs GoMLX's own xla backend on the XLA of jaxlib, on any
 // machine with Python: scripts/xla_cpu.sh builds it from the folder plugin, make integration does so. A test that asks
-// for it where it is not is skipped, saying what to do; MOCOSTREAM_REQUIRE_SERVERS=1 makes that a failure.
+// for it where it is not is skipped, saying what to do; MOCOSTREAM_REQUIRE_XLA=1 makes that a failure.
 //
 // Every client of the plugin is a process of its own, which ends with it. The plugin is no part of the program.
 package pjrtjax
@@ -16,7 +16,7 @@ import (
 
 const (
 	pathEnv    = "MOCOSTREAM_XLA_CPU" // of the plugin
-	requireEnv = "MOCOSTREAM_REQUIRE_SERVERS"
+	requireEnv = "MOCOSTREAM_REQUIRE_XLA"
 )
 
 // Options of the plugin's clients that a test opens, in this process or in one that inherits its environment.
@@ -37,7 +37,7 @@ func Config(t testing.TB, o Options) string {
 	switch {
 	case path != "":
 	case os.Getenv(requireEnv) == "1":
-		t.Fatalf("%s is not set and %s=1; make integration sets it", pathEnv, requireEnv)
+		t.Fatalf("%s is not set and %s=1; make integration sets both", pathEnv, requireEnv)
 	default:
 		t.Skipf("%s is not set; export %[1]s=$(scripts/xla_cpu.sh)", pathEnv)
 	}
