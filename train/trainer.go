@@ -226,14 +226,15 @@ func (t *Trainer) Compile() (err error) {
 		inputs = append(inputs, a.shape)
 	}
 	if _, err := exec.Compile(append(inputs, shapes.Make(dtypes.Float32, 3))...); err != nil {
-		return fmt.Errorf("compile step: %w", err)
+		return t.failed("compile step", err, nil)
 	}
 	t.exec = exec
 	return nil
 }
 
 // Step takes one optimisation step on b. It owns b, also on error, and releases it once the device has its copy. A
-// step that fails loses the variables it was to change: go on from a checkpoint. One whose loss or gradient is not finite
+// step that fails loses the variables it was to change (ErrLost): go on from a checkpoint. Want of memory is an
+// OutOfMemoryError. A step whose loss or gradient is not finite
 // counts as a step and changes nothing (StepResult.Discarded); the third such within a hundred steps is ErrNotFinite, beside
 // its result. StepResult's throughput is left to the loop.
 func (t *Trainer) Step(ctx context.Context, b augment.Batch) (StepResult, error) {
@@ -276,7 +277,7 @@ func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 	for i, a := range t.mechanism.arguments() {
 		if pixels, ok := values[i].([]byte); ok {
 			if values[i], err = tensors.FromRaw(t.backend.Backend, 0, a.shape, pixels); err != nil {
-				return nil, fmt.Errorf("copy %s to the device: %w", a.name, err)
+				return nil, t.failed(fmt.Sprintf("copy %s to the device", a.name), err, nil)
 			}
 		}
 	}
@@ -285,19 +286,25 @@ func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 
 // execute runs the compiled step; tensors among the arguments are freed.
 func (t *Trainer) execute(arguments []any, rate float64) (outputs []*tensors.Tensor, err error) {
-	defer recovered(&err, fmt.Sprintf("step %d", t.done+1))
+	doing := fmt.Sprintf("step %d", t.done+1)
 	hyper := t.options.Optimizer.hyper(rate, t.done-t.discards.Total)
-	outputs, err = t.exec.Exec(append(slices.Clip(arguments), hyper[:])...)
+	outputs, err = run(t.exec, append(slices.Clip(arguments), hyper[:]))
 	for _, a := range arguments {
 		if tensor, ok := a.(*tensors.Tensor); ok {
 			tensor.FinalizeAll()
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
+		return nil, t.failed(doing, err, ErrLost)
 	}
 	t.done++
 	return outputs, nil
+}
+
+// run executes; a panic within is an error too.
+func run(exec *model.Exec, inputs []any) (outputs []*tensors.Tensor, err error) {
+	defer recovered(&err, "execute")
+	return exec.Exec(inputs...)
 }
 
 // order is the permutation in which this step's keys are encoded: a function of seed and step alone.
@@ -316,7 +323,7 @@ func (t *Trainer) result(report *tensors.Tensor, rate float64) (StepResult, erro
 	defer report.FinalizeAll()
 	values, err := tensors.CopyFlatData[float32](report)
 	if err != nil {
-		return StepResult{}, fmt.Errorf("read report of step %d: %w", t.done, err)
+		return StepResult{}, t.failed(fmt.Sprintf("read report of step %d", t.done), err, ErrLost) // an asynchronous device fails here
 	}
 	r := StepResult{
 		Step:          t.done,

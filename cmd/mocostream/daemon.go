@@ -48,18 +48,13 @@ func (d daemonCommand) Run(term *terminal) error {
 	deadline := d.shutdown(c, term, log)
 	defer deadline()
 	server := newServer(term, c, log)
-	s, err := openSession(server.ctx, sessionOptions{
+	daemonTerm := *term
+	daemonTerm.ctx, daemonTerm.stop = server.ctx, server.stop
+	_, err = runSessions(&daemonTerm, sessionOptions{
 		config: c, log: log, writer: writer, acceptChange: d.AcceptChange, standby: c.Daemon.Standby,
 		watch: server.watch, calls: server.calls, locked: server.open, also: term.also,
-	})
-	if err != nil {
-		return errors.Join(err, server.close())
-	}
-	server.opened(s)
-	daemonTerm := *term
-	daemonTerm.stop = server.stop
-	_, err = s.pretrain(&daemonTerm, nil)
-	return errors.Join(err, s.close(), server.close())
+	}, server.opened, nil)
+	return errors.Join(err, server.close())
 }
 
 // shutdown ends the process when a stop takes longer than daemon.shutdown_timeout.
@@ -101,7 +96,7 @@ type server struct {
 	session *session // nil: still opening
 }
 
-// opened tells the server of the session that it is about.
+// opened tells the server of the session that it is about from now on.
 func (d *server) opened(s *session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -121,8 +116,11 @@ func newServer(term *terminal, c *config.Config, log *zap.Logger) *server {
 	return d
 }
 
-// open begins to answer.
+// open begins to answer. A session after the first finds it open.
 func (d *server) open() (err error) {
+	if d.outside != nil {
+		return nil
+	}
 	if d.outside, err = control.Open(d.options()); err != nil {
 		return usageError{err}
 	}

@@ -65,8 +65,10 @@ type session struct {
 
 	from     *train.Checkpoint // nil at the start
 	fromName string
-	bad      int64            // dead letters of this process
-	last     train.StepResult // of this process
+	bad      int64            // dead letters of this session
+	last     train.StepResult // of this session
+
+	progressed bool // a checkpoint of this session is durable
 
 	publisher  sink.Publisher
 	published  published
@@ -356,7 +358,9 @@ func (s *session) trainOn(ctx context.Context, stop <-chan struct{}, bar *clipro
 	s.watch.state.Ready()
 	defer s.embed(ctx)()
 	summary, loopErr := s.loop.Run(ctx, batches)
-	s.calls.End()
+	if !errors.Is(loopErr, train.ErrLost) { // else the next session may take calls up
+		s.calls.End()
+	}
 	if err := line.stop(); err != nil { // the cause of a source that ended
 		return summary, errors.Join(err, s.deadLetters(line.pool.Undelivered()))
 	}
@@ -420,6 +424,9 @@ func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Ho
 func (s *session) batch(b *augment.Batch) error {
 	failpoint.Hit(failpoint.Batch)
 	failpoint.Hit(failpoint.StepBefore)
+	if err := failpoint.Err(failpoint.StepFails); err != nil {
+		return fmt.Errorf("%w: %w", train.ErrLost, err)
+	}
 	if s.ledger == nil {
 		return nil
 	}
@@ -451,6 +458,7 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 // saved does what must wait until a checkpoint is durable.
 func (s *session) saved(ctx context.Context, name string, step int64) error {
 	s.log.Info("checkpoint", zap.String("checkpoint", name), zap.Int64("step", step))
+	s.progressed = true
 	failpoint.Hit(failpoint.CommitBefore)
 	s.in.saved(ctx, name, s.loop.Token().Progress)
 	failpoint.Hit(failpoint.CommitAfter)

@@ -80,23 +80,15 @@ func (t trainCommand) Run(term *terminal) error {
 	return nil
 }
 
-// pretrain runs a session to its end and writes its report. finish, if not nil, is called before the report with a run
-// that reached its end.
+// pretrain runs to the end and writes the report. finish, if not nil, is called before the report with a run that reached
+// its end.
 func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, finish func(*session) error) (outcome, error) {
 	if err := checkProbes(c); err != nil {
 		return outcome{}, err
 	}
 	writer := &lateWriter{Writer: term.err}
 	log := lf.logger(writer)
-	s, err := openSession(term.ctx, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange, also: term.also})
-	if err != nil {
-		return outcome{}, err
-	}
-	result, err := s.pretrain(term, finish)
-	if closeErr := s.close(); err == nil {
-		err = closeErr
-	}
-	return result, err
+	return runSessions(term, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange, also: term.also}, nil, finish)
 }
 
 func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome, error) {

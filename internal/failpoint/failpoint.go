@@ -5,7 +5,10 @@
 //	MOCOSTREAM_FAILPOINT=step.after:3     at the third
 //	MOCOSTREAM_FAILPOINT=random:17        at a hit of a failpoint, both drawn from the seed 17
 //
-// The process ends by SIGKILL: nothing deferred runs, no buffer is flushed.
+// The process ends by SIGKILL: nothing deferred runs, no buffer is flushed. One failpoint is an error instead, at every hit
+// of that number:
+//
+//	MOCOSTREAM_FAILPOINT=step.fails:7     the seventh step fails, the fourteenth, and so on
 package failpoint
 
 import (
@@ -41,7 +44,10 @@ const (
 	PublishAfter             = "publish.after"              // it is
 )
 
-// Names lists all failpoints.
+// StepFails is hit before each step, which fails with it as on a device that does. The process goes on.
+const StepFails = "step.fails"
+
+// Names lists all failpoints that end the process.
 func Names() []string {
 	return []string{
 		Fetch, Batch, StepBefore, StepAfter, CheckpointFileBefore, CheckpointFileAfter, CheckpointRenameBefore,
@@ -75,9 +81,20 @@ func environment() *trap {
 	return t
 }
 
+// Err returns an error if this is a hit that the environment names, having said so on stderr; nil otherwise. It may be called
+// concurrently, with StepFails.
+func Err(name string) error {
+	if armed == nil || armed.name != name || !armed.due() {
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "failpoint %s\n", name)
+	return fmt.Errorf("failpoint %s", name)
+}
+
 // trap waits for the n-th hit of a failpoint.
 type trap struct {
-	name string
+	name  string
+	every int // Err: hits between two errors
 
 	mu   sync.Mutex
 	left int
@@ -96,8 +113,8 @@ func parse(spec string) (*trap, error) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		return &trap{name: Names()[rng.IntN(len(Names()))], left: 1 + rng.IntN(randomHits)}, nil
 	}
-	if !slices.Contains(Names(), name) {
-		return nil, fmt.Errorf("%q names no failpoint; there are %s and random:SEED", spec, strings.Join(Names(), ", "))
+	if name != StepFails && !slices.Contains(Names(), name) {
+		return nil, fmt.Errorf("%q names no failpoint; there are %s, %s and random:SEED", spec, strings.Join(Names(), ", "), StepFails)
 	}
 	n := 1
 	if counted {
@@ -106,7 +123,18 @@ func parse(spec string) (*trap, error) {
 			return nil, fmt.Errorf("%q: the number of hits must be 1 or more, e.g. %s:3", spec, name)
 		}
 	}
-	return &trap{name: name, left: n}, nil
+	return &trap{name: name, every: n, left: n}, nil
+}
+
+// due counts a hit and starts anew at the one that was waited for.
+func (t *trap) due() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left--; t.left > 0 {
+		return false
+	}
+	t.left = t.every
+	return true
 }
 
 // hit does not return where the process ends: nothing may happen between the hit and the signal.

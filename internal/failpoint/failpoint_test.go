@@ -94,6 +94,32 @@ func TestRandomIsASeedsOwn(t *testing.T) {
 	}
 }
 
+// Err is an error at every n-th hit of its own failpoint, and a trap of another never springs.
+func TestErrComesEveryNthTime(t *testing.T) {
+	before := armed
+	t.Cleanup(func() { armed = before })
+	for spec, want := range map[string]string{"step.fails:3": "--x--x--", "step.fails": "xxxxxxxx", "step.after:3": "--------", "": "--------"} {
+		armed = nil
+		if spec != "" {
+			var err error
+			if armed, err = parse(spec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := ""
+		for range 8 {
+			mark := "-"
+			if err := Err(StepFails); err != nil {
+				mark = "x"
+			}
+			got += mark
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", spec, got, want)
+		}
+	}
+}
+
 func BenchmarkHitWhenOff(b *testing.B) {
 	for b.Loop() {
 		Hit(StepBefore)
