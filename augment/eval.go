@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"image"
 	"math"
+
+	"mocostream/loader"
 )
 
 // Eval is the transform for evaluation: the shorter side to Size x 256/224 (rounded), the longer one in proportion
@@ -42,6 +44,12 @@ func (e *Eval) Render(dst View, img []byte) error {
 	window := centre(full, e.size)
 	e.resizer.resize(dst.Pix, src, src.Bounds(), full, window)
 	return nil
+}
+
+// Renderer is the transform as EvalBatches asks for it, for one worker.
+func (e *Eval) Renderer() func(dst View, s *loader.Sample) error {
+	own := e.Clone()
+	return func(dst View, s *loader.Sample) error { return own.Render(dst, s.Image()) }
 }
 
 // evalSize returns the dimensions after Resize.

@@ -29,11 +29,12 @@ func (b *EvalBatch) Len() int { return len(b.Keys) }
 
 // EvalBatches renders one view of every sample of in, on several workers (0: one a processor), and calls emit with batches
 // of batch images, the last one shorter, in the order of the samples. emit is called by one goroutine at a time, while the
-// next batch is rendered. render is called once for each worker; what it returns is used by that worker alone.
+// next batch is rendered. render is called once for each worker; what it returns is used by that worker alone, and keeps
+// nothing of the sample.
 //
 // Images that cannot be decoded (*BadImage) are passed over and returned, without their bytes. Any other error of render or
 // emit, or the end of ctx, ends the call at once. On return all samples taken from in are released.
-func EvalBatches(ctx context.Context, in <-chan loader.Sample, render func() func(dst View, img []byte) error,
+func EvalBatches(ctx context.Context, in <-chan loader.Sample, render func() func(dst View, s *loader.Sample) error,
 	size, batch, workers int, emit func(EvalBatch) error,
 ) ([]loader.DeadLetter, error) {
 	opts, err := PoolOptions{Workers: workers, Batch: batch, Size: size}.withDefaults()
@@ -73,11 +74,10 @@ func emitAll(ctx context.Context, o *order[EvalBatch], in <-chan loader.Sample, 
 	return g.Wait()
 }
 
-func evalWorker(render func(View, []byte) error) func(*job) {
+func evalWorker(render func(View, *loader.Sample) error) func(*job) {
 	return func(j *job) {
-		image := j.sample.Image()
-		j.id, j.sha256 = j.sample.ID(), sha256.Sum256(image)
-		judge(j, unlessProblem(j, func() error { return render(j.views[0], image) }), false)
+		j.id, j.sha256 = j.sample.ID(), sha256.Sum256(j.sample.Image())
+		judge(j, unlessProblem(j, func() error { return render(j.views[0], &j.sample) }), false)
 	}
 }
 

@@ -12,22 +12,23 @@ import (
 	"testing"
 
 	"mocostream/ingest/ingesttest"
+	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
 // numbered renders an image as its number, over and over.
-func numbered(fates string) func() func(View, []byte) error {
-	return func() func(View, []byte) error {
-		return func(dst View, img []byte) error {
+func numbered(fates string) func() func(View, *loader.Sample) error {
+	return func() func(View, *loader.Sample) error {
+		return func(dst View, s *loader.Sample) error {
 			for range rand.IntN(30) {
 				runtime.Gosched()
 			}
-			n := binary.LittleEndian.Uint64(img)
+			n := binary.LittleEndian.Uint64(s.Image())
 			for i := range dst.Pix {
 				dst.Pix[i] = byte(n)
 			}
-			_, err := fakeRecipe{fates: fates}.Views(nil, img, nil)
+			_, err := fakeRecipe{fates: fates}.Views(nil, s.Image(), nil)
 			return err
 		}
 	}

@@ -301,8 +301,7 @@ func (e *embeddings) embed(ctx context.Context, part <-chan loader.Sample) (vers
 	if err != nil {
 		return nil, err
 	}
-	render := func() func(augment.View, []byte) error { return transform.Clone().Render }
-	_, err = augment.EvalBatches(ctx, part, render, c.Augment.Size, evalBatch, 1, func(b augment.EvalBatch) error {
+	_, err = augment.EvalBatches(ctx, part, transform.Renderer, c.Augment.Size, evalBatch, 1, func(b augment.EvalBatch) error {
 		var features []float32
 		var version string
 		err := e.calls.Do(ctx, func(ctx context.Context) (err error) {

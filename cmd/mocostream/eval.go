@@ -14,7 +14,8 @@ import (
 
 // evalCommands are the evaluation protocols.
 type evalCommands struct {
-	KNN evalKNNCommand `cmd:"" name:"knn" help:"Weighted k-nearest neighbours on frozen features (Wu et al. 2018)."`
+	KNN    evalKNNCommand    `cmd:"" name:"knn" help:"Weighted k-nearest neighbours on frozen features (Wu et al. 2018)."`
+	Linear evalLinearCommand `cmd:"" help:"A linear classifier on frozen features, by the protocol of MoCo or a fast one."`
 }
 
 type evalKNNCommand struct {

@@ -25,6 +25,8 @@ type Options struct {
 	MemoryLimit int64 // bytes of encoded images in flight; 0: the loader's default
 	// Max takes so many images of the source, chosen by a fixed shuffle; 0 takes all in their order.
 	Max int
+	// Progress is told, after each batch, how many images have passed; nil: nobody is.
+	Progress func(images int)
 }
 
 // Source is a bounded source with the names of its classes: label i is Classes[i].
@@ -49,28 +51,46 @@ func Pass(ctx context.Context, src ingest.Bounded, o Options, shuffled bool, emi
 	if err != nil {
 		return nil, err
 	}
-	l := loader.NewBounded(src, loader.Options{
-		Shuffle: shuffled || o.Max > 0, ShuffleWindow: 8, ShuffleBuffer: 1024,
-		MemoryLimit: o.MemoryLimit, MaxBytes: int64(o.Limits.WithDefaults().MaxBytes), Epochs: 1,
-	})
+	bad, err := o.read(ctx, src, loader.Options{Shuffle: shuffled || o.Max > 0}, transform.Renderer, limited(o.Max, emit))
+	if errors.Is(err, errEnough) {
+		return before(bad, o.Max), nil
+	}
+	return bad, err
+}
+
+// read brings one epoch of a source, in the order that l chooses, through a renderer.
+func (o Options) read(ctx context.Context, src ingest.Bounded, l loader.Options, renderer func() func(augment.View, *loader.Sample) error,
+	emit func(augment.EvalBatch) error,
+) (bad []loader.DeadLetter, err error) {
+	l.ShuffleWindow, l.ShuffleBuffer = 8, 1024
+	l.MemoryLimit, l.MaxBytes = o.MemoryLimit, int64(o.Limits.WithDefaults().MaxBytes)
+	l.Epochs = max(l.Epochs, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	samples := make(chan loader.Sample, 64)
-	group.Go(func() error { return l.Run(ctx, samples) })
-	var bad []loader.DeadLetter
+	group.Go(func() error { return loader.NewBounded(src, l).Run(ctx, samples) })
 	group.Go(func() (err error) {
-		bad, err = augment.EvalBatches(ctx, samples, func() func(augment.View, []byte) error {
-			return transform.Clone().Render
-		}, o.Size, o.Batch, o.Workers, limited(o.Max, emit))
+		bad, err = augment.EvalBatches(ctx, samples, renderer, o.Size, o.Batch, o.Workers, o.counted(emit))
 		if err != nil {
 			drain(samples)
 		}
 		return err
 	})
 	err = group.Wait()
-	if errors.Is(err, errEnough) {
-		return before(bad, o.Max), nil
-	}
 	return bad, err
+}
+
+// counted tells Progress of what passes.
+func (o Options) counted(emit func(augment.EvalBatch) error) func(augment.EvalBatch) error {
+	if o.Progress == nil {
+		return emit
+	}
+	images := 0
+	return func(b augment.EvalBatch) error {
+		images += b.Len()
+		err := emit(b)
+		o.Progress(images)
+		return err
+	}
 }
 
 // before leaves the dead letters that come before the good image of number most, from 1: a pass that ends early has looked

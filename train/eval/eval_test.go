@@ -96,19 +96,31 @@ func copyFile(t testing.TB, from, to string) {
 
 var options = eval.Options{Size: 12, Batch: 5, Workers: 2}
 
+var embedderOptions = train.EmbedderOptions{
+	Encoder: train.EncoderOptions{Arch: "resnet10", Width: 8, Stem: "cifar", Head: "linear", Dim: 16, Activation: "relu"},
+	Size:    options.Size, Batch: 4, Mean: [3]float32{.5, .5, .5}, Std: [3]float32{.25, .25, .25},
+}
+
 // untrained is a small encoder of random weights.
 func untrained(t testing.TB) *train.Embedder {
+	t.Helper()
+	return embedder(t, goBackend(t))
+}
+
+func embedder(t testing.TB, backend *train.Backend) *train.Embedder {
+	t.Helper()
+	e, err := train.NewEmbedder(backend, embedderOptions, 3)
+	must(t, err)
+	t.Cleanup(e.Close)
+	return e
+}
+
+func goBackend(t testing.TB) *train.Backend {
 	t.Helper()
 	backend, err := train.OpenBackend("go")
 	must(t, err)
 	t.Cleanup(backend.Finalize)
-	e, err := train.NewEmbedder(backend, train.EmbedderOptions{
-		Encoder: train.EncoderOptions{Arch: "resnet10", Width: 8, Stem: "cifar", Head: "linear", Dim: 16, Activation: "relu"},
-		Size:    options.Size, Batch: 4, Mean: [3]float32{.5, .5, .5}, Std: [3]float32{.25, .25, .25},
-	}, 3)
-	must(t, err)
-	t.Cleanup(e.Close)
-	return e
+	return backend
 }
 
 func TestPixelsAreTheImages(t *testing.T) {

@@ -28,7 +28,7 @@ type Result struct {
 // KNN judges an encoder by weighted k-nearest neighbours (Wu et al. 2018, arXiv 1805.01978, section 3.4): each query image is
 // classified by the reference images most like it. A query image that is in the reference too is an error.
 func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Options, bn BatchNorm, k knn.Options) (*Result, error) {
-	classes, err := sameClasses(reference.Classes, query.Classes)
+	classes, err := sameClasses("reference", reference.Classes, "query", query.Classes)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Opti
 	if r.Query, err = Embed(ctx, query, e, o); err != nil {
 		return nil, fmt.Errorf("query images: %w", err)
 	}
-	if err := disjoint(r.Reference, r.Query); err != nil {
+	if err := disjoint("reference", r.Reference, "query", r.Query); err != nil {
 		return nil, err
 	}
 	r.Query.Backbone.Labels = relabel(r.Query.Backbone.Labels, classes)
@@ -60,7 +60,7 @@ func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Opti
 
 // PixelsKNN is the same question asked of raw pixels.
 func PixelsKNN(ctx context.Context, reference, query Source, o Options, k knn.Options) (knn.Result, error) {
-	classes, err := sameClasses(reference.Classes, query.Classes)
+	classes, err := sameClasses("reference", reference.Classes, "query", query.Classes)
 	if err != nil {
 		return knn.Result{}, err
 	}
@@ -76,37 +76,38 @@ func PixelsKNN(ctx context.Context, reference, query Source, o Options, k knn.Op
 	return knn.Classify(ref, q, k)
 }
 
-// disjoint refuses queries that are in the reference: they would find themselves.
-func disjoint(reference, query *Features) error {
-	at := make(map[[32]byte]int, len(reference.SHA256))
-	for i, sum := range reference.SHA256 {
+// disjoint refuses images to be judged by that are in the other set too: they would find themselves. The sets have names for
+// errors.
+func disjoint(knownName string, known *Features, askedName string, asked *Features) error {
+	at := make(map[[32]byte]int, len(known.SHA256))
+	for i, sum := range known.SHA256 {
 		at[sum] = i
 	}
 	count, example := 0, ""
-	for i, sum := range query.SHA256 {
+	for i, sum := range asked.SHA256 {
 		if j, ok := at[sum]; ok {
 			if count == 0 {
-				example = fmt.Sprintf("query %s is reference %s", query.Keys[i], reference.Keys[j])
+				example = fmt.Sprintf("%s %s is %s %s", askedName, asked.Keys[i], knownName, known.Keys[j])
 			}
 			count++
 		}
 	}
 	if count > 0 {
-		return fmt.Errorf("%d query images are in the reference too, byte for byte (%s); take them out of one of the two", count, example)
+		return fmt.Errorf("%d %s images are in the %s too, byte for byte (%s); take them out of one of the two", count, askedName, knownName, example)
 	}
 	return nil
 }
 
-// sameClasses returns the reference's label of each label of the query, by the names of the classes.
-func sameClasses(reference, query []string) ([]int32, error) {
-	if len(reference) == 0 || len(query) == 0 {
+// sameClasses returns for each class that is asked about the label of the same class in the known set, by name.
+func sameClasses(knownName string, known []string, askedName string, asked []string) ([]int32, error) {
+	if len(known) == 0 || len(asked) == 0 {
 		return nil, fmt.Errorf("no classes: put the images of each class into a sub-folder of its own")
 	}
-	labels := make([]int32, len(query))
-	for i, name := range query {
-		j := slices.Index(reference, name)
+	labels := make([]int32, len(asked))
+	for i, name := range asked {
+		j := slices.Index(known, name)
 		if j < 0 {
-			return nil, fmt.Errorf("query class %q is not in the reference, which has %v", name, reference)
+			return nil, fmt.Errorf("%s class %q is not in the %s, which has %v", askedName, name, knownName, known)
 		}
 		labels[i] = int32(j)
 	}
