@@ -44,12 +44,16 @@ func (c *Config) trainRules(k *checker) {
 func (c *Config) scheduleRules(k *checker) {
 	t, s := c.Train, c.Train.Schedule
 	if t.Steps == 0 && t.Epochs == 0 && s.Name == "cosine" {
-		k.fail("cosine needs an end to fall to, and train.steps and train.epochs are both 0; set one of them or use constant",
+		k.fail("cosine needs an end to fall to, and train.steps and train.epochs are both 0; set one of them, or use wsd or constant",
 			"train.schedule.name", "train.epochs", "train.steps")
 	}
 	if t.Steps > 0 && s.WarmupSteps >= t.Steps {
 		k.fail(fmt.Sprintf("%d leaves nothing of train.steps (%d) after the warm-up; use less", s.WarmupSteps, t.Steps),
 			"train.schedule.warmup_steps", "train.steps")
+	}
+	if s.Name == "wsd" && t.Steps > 0 && s.DecaySteps > t.Steps-s.WarmupSteps {
+		k.fail(fmt.Sprintf("%d is more than train.steps (%d) leaves after the warm-up (%d); use less or auto", s.DecaySteps, t.Steps, s.WarmupSteps),
+			"train.schedule.decay_steps", "train.steps", "train.schedule.warmup_steps")
 	}
 	if s.Name == "step" && len(s.Milestones) == 0 {
 		k.fail("is empty, so that step would never lower the rate; list epochs, as [120, 160], or use constant",
@@ -122,8 +126,8 @@ func sourceKey(section string) string {
 
 // streamRules are what a source without an end asks for.
 func (c *Config) streamRules(k *checker) {
-	if t := c.Train; t.Steps == 0 && t.Schedule.Name != "constant" {
-		k.fail(fmt.Sprintf("%s needs an end to fall to, and a stream has none; set train.steps, or use constant", t.Schedule.Name),
+	if t := c.Train; t.Steps == 0 && t.Schedule.Name != "constant" && t.Schedule.Name != "wsd" {
+		k.fail(fmt.Sprintf("%s needs an end to fall to, and a stream has none; set train.steps, or use wsd or constant", t.Schedule.Name),
 			"train.schedule.name", "train.steps")
 	}
 	if c.Train.Mechanism == MechanismMemoryBank {

@@ -48,8 +48,9 @@ type Optimizer struct {
 
 // Schedule is train.schedule.
 type Schedule struct {
-	Name        string  `yaml:"name" allowed:"cosine|step|constant" change:"accept" doc:"cosine falls to 0 at the end of the run, step multiplies by gamma at each milestone, constant stays."`
+	Name        string  `yaml:"name" allowed:"cosine|wsd|step|constant" change:"accept" doc:"cosine falls to 0 at the end of the run; wsd (warm-up, stable, decay) stays and falls over its last decay_steps, or stays where there is no end; step multiplies by gamma at each milestone; constant stays."`
 	WarmupSteps int     `yaml:"warmup_steps" range:"[0,)" unit:"steps" change:"accept" doc:"Steps over which the learning rate rises linearly from 0."`
+	DecaySteps  int     `yaml:"decay_steps" range:"[1,)" auto:"true" unit:"steps" change:"accept" doc:"Steps at the end of the run over which wsd falls to 0, as 1 - sqrt(share of them done); auto takes a fifth of the run."`
 	Milestones  []int   `yaml:"milestones" range:"[1,)" unit:"epochs" change:"accept" doc:"Epochs at which step lowers the rate, in rising order."`
 	Gamma       float64 `yaml:"gamma" range:"(0,1]" change:"accept" doc:"Factor of step at each milestone."`
 }

@@ -209,7 +209,7 @@ func TestOptionsValidate(t *testing.T) {
 		{func(o *Options) { o.Mechanism = MemoryBank }, "train: memory_bank keeps an entry for every image and needs a source with an end; use moco"},
 		{func(o *Options) { *o = tinyBank(); o.K = 0 }, "train: 0 negatives a step; use at least 1 (train.k)"},
 		{func(o *Options) { *o = tinyBank(); o.Bank.Momentum = 1 }, "train: the bank's momentum must be in [0, 1), got 1; change train.bank_momentum"},
-		{func(o *Options) { o.Schedule.Name = "warp" }, `unknown schedule "warp"; use cosine, step or constant`},
+		{func(o *Options) { o.Schedule.Name = "warp" }, `unknown schedule "warp"; use cosine, wsd, step or constant`},
 	} {
 		o := tiny()
 		c.spoil(&o)

@@ -112,6 +112,7 @@ func trainOptions(c *config.Config, images int64) train.Options {
 		},
 		Schedule: train.ScheduleOptions{
 			Name: t.Schedule.Name, Base: t.Optimizer.LR, Warmup: int64(t.Schedule.WarmupSteps), Gamma: t.Schedule.Gamma,
+			Decay: int64(t.Schedule.DecaySteps),
 			Steps: totalSteps(c, images), StepsPerEpoch: max(images/int64(t.Batch), 1),
 		},
 	}
@@ -132,6 +133,10 @@ func resolved(c *config.Config, images int64) *config.Config {
 	}
 	if r.Train.BNGroups == 0 {
 		r.Train.BNGroups = train.AutoGroups(r.Train.Batch)
+	}
+	if r.Train.Schedule.DecaySteps == 0 {
+		total := totalSteps(&r, images)
+		r.Train.Schedule.DecaySteps = int(max(min(total/5, total-int64(r.Train.Schedule.WarmupSteps)), 1))
 	}
 	return &r
 }
