@@ -43,13 +43,13 @@ func classifierCases(t *testing.T) (f classifierFixture) {
 }
 
 // classifier makes those of f that are asked for, side by side.
-func (f classifierFixture) classifier(t *testing.T, which ...int) *Classifier {
+func (f classifierFixture) classifier(t *testing.T, backend *Backend, which ...int) *Classifier {
 	t.Helper()
 	o := ClassifierOptions{Dim: f.Dim, Classes: f.Classes, Batch: f.Batch, Momentum: f.Momentum}
 	for _, i := range which {
 		o.WeightDecay = append(o.WeightDecay, f.Classifiers[i].WeightDecay)
 	}
-	c, err := newClassifier(goBackend(t), o, f.Weight, f.Bias)
+	c, err := newClassifier(backend, o, f.Weight, f.Bias)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +89,15 @@ func closeTo(t *testing.T, what string, got, want []float32, tolerance float64) 
 }
 
 // Alone and side by side, classifiers are PyTorch's after every step, short batches included.
-func TestClassifierIsTorchs(t *testing.T) {
+func TestClassifierIsTorchs(t *testing.T) { checkClassifier(t, goBackend(t)) }
+
+func TestXLAClassifierIsTorchs(t *testing.T) { checkClassifier(t, xlaBackend(t, 1)) }
+
+func checkClassifier(t *testing.T, backend *Backend) {
+	t.Helper()
 	f := classifierCases(t)
 	for _, which := range [][]int{{0}, {0, 1, 2}} {
-		c := f.classifier(t, which...)
+		c := f.classifier(t, backend, which...)
 		n := 0
 		f.batches(func(rows []float32, labels []int32) {
 			var rates []float64
@@ -169,7 +174,7 @@ func initialWeights(t *testing.T, o ClassifierOptions) []float32 {
 
 func TestClassifierRefuses(t *testing.T) {
 	f := classifierCases(t)
-	c := f.classifier(t, 0)
+	c := f.classifier(t, goBackend(t), 0)
 	row := f.Features[:f.Dim]
 	step := func(rows []float32, labels []int32, rates ...float64) func() error {
 		return func() error { _, err := c.Step(rows, labels, rates); return err }

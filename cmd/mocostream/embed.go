@@ -98,9 +98,7 @@ func openData(ctx context.Context, path string, like *config.Config) (source, fu
 	if err != nil {
 		return nil, nil, fmt.Errorf("make temporary folder: %w", err)
 	}
-	c := *like
-	c.Ingest = config.Ingest{Labels: true, S3: like.Ingest.S3, ImageColumn: like.Ingest.ImageColumn, LabelColumn: like.Ingest.LabelColumn}
-	c.Ingest.S3.URL, c.Ingest.S3.Follow = "", false
+	c := readingOnce(like)
 	switch {
 	case strings.HasPrefix(path, "s3://"):
 		c.Ingest.S3.URL = path
@@ -109,7 +107,7 @@ func openData(ctx context.Context, path string, like *config.Config) (source, fu
 	default:
 		c.Ingest.Dir = path
 	}
-	src, err := openSource(ctx, &c, manifests, "", zap.NewNop())
+	src, err := openSource(ctx, c, manifests, "", zap.NewNop())
 	if err != nil {
 		_ = os.RemoveAll(manifests)
 		return nil, nil, err
@@ -118,6 +116,14 @@ func openData(ctx context.Context, path string, like *config.Config) (source, fu
 		_ = src.Close() // only read
 		_ = os.RemoveAll(manifests)
 	}, nil
+}
+
+// readingOnce is a configuration without a source, that reads labels.
+func readingOnce(like *config.Config) *config.Config {
+	c := *like
+	c.Ingest = config.Ingest{Labels: true, S3: like.Ingest.S3, ImageColumn: like.Ingest.ImageColumn, LabelColumn: like.Ingest.LabelColumn}
+	c.Ingest.S3.URL, c.Ingest.S3.Follow = "", false
+	return &c
 }
 
 // holdsShards says whether path names shards: a file, a pattern, or a folder with some in it.

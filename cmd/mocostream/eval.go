@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -20,8 +21,8 @@ type evalCommands struct {
 
 type evalKNNCommand struct {
 	checkpointFlags
-	Reference   string  `required:"" type:"existingdir" placeholder:"DIR" help:"Labelled images, a sub-folder a class."`
-	Query       string  `required:"" type:"existingdir" placeholder:"DIR" help:"Other images of the same classes."`
+	Reference   string  `required:"" aliases:"train" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Labelled images, a sub-folder a class."`
+	Query       string  `required:"" aliases:"test" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Other images of the same classes."`
 	K           int     `default:"200" help:"Neighbours that vote."`
 	Temperature float64 `default:"0.1" help:"Votes weigh exp(similarity / temperature)."`
 	Features    string  `default:"backbone,head" help:"Which features to judge: backbone, head or both."`
@@ -82,7 +83,7 @@ func (k evalKNNCommand) validate() error {
 	if k.K < 1 || k.Temperature <= 0 {
 		return usage("--k must be at least 1 and --temperature above 0")
 	}
-	return nil
+	return errors.Join(labelledFolder("--reference", k.Reference), labelledFolder("--query", k.Query))
 }
 
 // encoderJob is a checkpoint opened for inference.
@@ -138,7 +139,7 @@ type scores struct {
 // judge runs the evaluation that the command asks for.
 func judge(ctx context.Context, j *encoderJob, k evalKNNCommand) (*scores, error) {
 	o, votes := j.evalOptions(), knn.Options{K: k.K, Temperature: k.Temperature}
-	pair, err := openPair(ctx, k.Reference, k.Query, o.Limits)
+	pair, err := openPair(ctx, k.Reference, k.Query, k.like(j.config))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 
 type evalLinearCommand struct {
 	checkpointFlags
-	Train    string `required:"" type:"existingdir" aliases:"reference" placeholder:"DIR" help:"Labelled images to train the classifier on, a sub-folder a class."`
-	Test     string `required:"" type:"existingdir" aliases:"query" placeholder:"DIR" help:"Other images of the same classes."`
+	Train    string `required:"" aliases:"reference" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Labelled images to train the classifier on, a sub-folder a class."`
+	Test     string `required:"" aliases:"query" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Other images of the same classes."`
 	Fast     bool   `help:"Features are computed once, without augmentation; learning rate and weight decay are chosen on a part of --train."`
 	BN       string `name:"bn" enum:"as-trained,estimated" default:"as-trained" help:"BatchNorm statistics: as-trained, or of the training images (estimated)."`
 	Baseline bool   `help:"Judge an untrained encoder too, and with --fast raw pixels."`
@@ -46,7 +47,7 @@ Example:
 // Run implements the command.
 func (c evalLinearCommand) Run(term *terminal) error {
 	paper, err := c.paper()
-	if err != nil {
+	if err := errors.Join(err, labelledFolder("--train", c.Train), labelledFolder("--test", c.Test)); err != nil {
 		return err
 	}
 	j, err := c.open(term)
@@ -112,7 +113,7 @@ func (c evalLinearCommand) paper() (eval.PaperOptions, error) {
 // judgeLinear runs the evaluation that the command asks for.
 func judgeLinear(ctx context.Context, j *encoderJob, c evalLinearCommand, paper eval.PaperOptions, progress func(eval.Progress)) (*linearScores, error) {
 	o := j.evalOptions()
-	pair, err := openPair(ctx, c.Train, c.Test, o.Limits)
+	pair, err := openPair(ctx, c.Train, c.Test, c.like(j.config))
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +121,9 @@ func judgeLinear(ctx context.Context, j *encoderJob, c evalLinearCommand, paper 
 	l := eval.Linear{
 		Backend: j.backend, Train: pair.reference, Test: pair.query, Images: o,
 		BatchNorm: eval.BatchNorm(c.BN), Seed: c.Seed, Progress: progress,
+	}
+	named := func(whose string) { // in what is told of progress
+		l.Progress = func(p eval.Progress) { p.Phase = whose + p.Phase; progress(p) }
 	}
 	judge := func(e *train.Embedder, err error) (*eval.LinearResult, error) {
 		if err != nil {
@@ -136,6 +140,7 @@ func judgeLinear(ctx context.Context, j *encoderJob, c evalLinearCommand, paper 
 	if s.trained, err = judge(j.embedder()); err != nil || !c.Baseline {
 		return s, err
 	}
+	named("untrained encoder: ")
 	l.BatchNorm = eval.Estimated // it has no other
 	if s.untrained, err = judge(train.NewEmbedder(j.backend, embedderOptions(j.config), j.config.Train.Seed)); err != nil {
 		return nil, fmt.Errorf("untrained encoder: %w", err)
@@ -143,6 +148,7 @@ func judgeLinear(ctx context.Context, j *encoderJob, c evalLinearCommand, paper 
 	if !c.Fast {
 		return s, nil
 	}
+	named("raw pixels: ")
 	if s.pixels, err = l.Pixels(ctx, eval.Fast()); err != nil {
 		return nil, fmt.Errorf("raw pixels: %w", err)
 	}

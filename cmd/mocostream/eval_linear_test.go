@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"mocostream/internal/s3server"
 	"mocostream/internal/safetensors"
 	"mocostream/train/eval"
 
@@ -117,6 +120,8 @@ func TestWrongEvalLinear(t *testing.T) {
 		"epochs":           {[]string{"--epochs", "0"}, []string{"0 epochs"}},
 		"crop":             {[]string{"--crop-scale", "0.2"}, []string{"--crop-scale", "two numbers"}},
 		"save":             {[]string{"--save", "nothing/here/x"}, []string{"--save nothing/here/x", "make it first"}},
+		"bucket":           {[]string{"--train", "s3://"}, []string{"--train s3://", "s3://bucket/prefix"}},
+		"missing folder":   {[]string{"--test", "nothing"}, []string{"--test", "nothing", "sub-folder a class"}},
 		"statistics":       {[]string{"--bn", "none"}, []string{"--bn", "as-trained"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,6 +147,29 @@ func TestWrongEvalLinear(t *testing.T) {
 			o.err = messages(o.err)
 			refused(t, o, exitFailed, c.texts...)
 		})
+	}
+}
+
+// Checkpoint and images may be in a bucket: the classes, and the figures, are those of the folders.
+func TestEvalOfBuckets(t *testing.T) {
+	server, url := bucketServer(t, s3server.Options{})
+	t.Setenv("AWS_ACCESS_KEY_ID", bucketKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", bucketSecret)
+	runDir, set := finished(t)
+	known, asked := strings.TrimPrefix(set[0], "ingest.dir="), images(t, 18, 3)
+	uploadFolder(t, server, "photos", "sets/train/", known)
+	uploadFolder(t, server, "photos", "sets/train-more/", asked) // begins with the same letters
+	uploadFolder(t, server, "photos", "sets/test/", asked)
+	for name, flags := range map[string][]string{"knn": {"--k", "5"}, "linear": {"--fast"}} {
+		evalOf := func(train, test string, more ...string) map[string]any {
+			args := append([]string{"eval", name, "--backend", "go", "--json", "--checkpoint", runDir, "--train", train, "--test", test}, flags...)
+			return program(t, append(args, more...)...).want(t, exitOK).object(t)
+		}
+		there := evalOf("s3://photos/sets/train", "s3://photos/sets/test/", "--s3-endpoint", url, "--s3-region", "us-east-1")
+		here := evalOf(known, asked)
+		if there["classes"] != 3.0 || !maps.EqualFunc(there, here, func(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+			t.Errorf("%s of a bucket: %v\nof folders: %v", name, there, here)
+		}
 	}
 }
 

@@ -2,25 +2,29 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
-	"mocostream/augment"
 	"mocostream/config"
+	"mocostream/ingest/s3"
 	"mocostream/train"
 	"mocostream/train/eval"
 	"mocostream/train/knn"
+
+	"go.uber.org/zap"
 )
 
-// labelledPair is a reference folder and a query folder, a sub-folder a class in each.
+// labelledPair is a reference folder and a query folder, or prefixes of buckets, a sub-folder a class in each.
 type labelledPair struct {
 	reference, query eval.Source
 	closers          []func() error
 	manifests        string
 }
 
-// openPair opens both folders; their lists of files are kept in a temporary folder until close.
-func openPair(ctx context.Context, reference, query string, limits augment.Limits) (p *labelledPair, err error) {
+// openPair opens both, buckets as like reaches them; their lists of files are kept in a temporary folder until close.
+func openPair(ctx context.Context, reference, query string, like *config.Config) (p *labelledPair, err error) {
 	p = &labelledPair{}
 	if p.manifests, err = os.MkdirTemp("", "mocostream-eval-"); err != nil {
 		return nil, fmt.Errorf("make temporary folder: %w", err)
@@ -29,7 +33,7 @@ func openPair(ctx context.Context, reference, query string, limits augment.Limit
 		root string
 		to   *eval.Source
 	}{{reference, &p.reference}, {query, &p.query}} {
-		src, closer, err := openLabelled(ctx, side.root, p.manifests, limits)
+		src, closer, err := openLabelledData(ctx, side.root, p.manifests, like)
 		if err != nil {
 			p.close()
 			return nil, err
@@ -38,6 +42,43 @@ func openPair(ctx context.Context, reference, query string, limits augment.Limit
 		p.closers = append(p.closers, closer)
 	}
 	return p, nil
+}
+
+// openLabelledData opens a folder, or s3://bucket/prefix, with a sub-folder a class.
+func openLabelledData(ctx context.Context, root, manifestDir string, like *config.Config) (eval.Source, func() error, error) {
+	if !strings.HasPrefix(root, bucketScheme) {
+		return openLabelled(ctx, root, manifestDir, limitsOf(like))
+	}
+	c := readingOnce(like)
+	c.Ingest.S3.URL = strings.TrimSuffix(root, "/") + "/" // what stands before the classes is no part of their names
+	c.Ingest.S3.Kind = s3.KindImages
+	src, err := openBucket(ctx, c, manifestDir, "", zap.NewNop())
+	if err != nil {
+		return eval.Source{}, nil, err
+	}
+	classes, err := src.(interface {
+		Classes(ctx context.Context) ([]string, error)
+	}).Classes(ctx)
+	if err != nil {
+		return eval.Source{}, nil, errors.Join(err, src.Close())
+	}
+	return eval.Source{Bounded: src, Classes: classes}, src.Close, nil
+}
+
+// labelledFolder refuses what a flag names if it is neither a folder nor a place in a bucket.
+func labelledFolder(flag, path string) error {
+	if strings.HasPrefix(path, bucketScheme) {
+		if _, _, ok := config.Bucket(path); !ok {
+			return usage("%s %s is no place in a bucket; write s3://bucket/prefix", flag, path)
+		}
+		return nil
+	}
+	if info, err := os.Stat(path); err != nil {
+		return usage("%s: %w; name a folder with a sub-folder a class", flag, err)
+	} else if !info.IsDir() {
+		return usage("%s %s is no folder; name one with a sub-folder a class", flag, path)
+	}
+	return nil
 }
 
 // close gives everything back; these are only read, so there is nothing to lose.
@@ -99,7 +140,7 @@ func (s *session) encoder() (*encoderJob, error) {
 func (j *encoderJob) probe(ctx context.Context, p config.Probe) (*eval.Result, error) {
 	o := j.evalOptions()
 	o.Max = p.Limit
-	pair, err := openPair(ctx, p.Reference, p.Query, o.Limits)
+	pair, err := openPair(ctx, p.Reference, p.Query, j.config)
 	if err != nil {
 		return nil, err
 	}

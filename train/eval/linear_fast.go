@@ -62,11 +62,11 @@ func (l Linear) Pixels(ctx context.Context, o FastOptions) (*LinearResult, error
 	if err != nil {
 		return nil, err
 	}
-	shown, err := Pixels(ctx, l.Train, l.told(ctx, "pixels of training images", l.Train))
+	shown, err := Pixels(ctx, l.Train, l.told(ctx, "training images", l.Train))
 	if err != nil {
 		return nil, fmt.Errorf("training images: %w", err)
 	}
-	asked, err := Pixels(ctx, l.Test, l.told(ctx, "pixels of test images", l.Test))
+	asked, err := Pixels(ctx, l.Test, l.told(ctx, "test images", l.Test))
 	if err != nil {
 		return nil, fmt.Errorf("test images: %w", err)
 	}
