@@ -9,10 +9,10 @@ const (
 
 // Train is the section of the encoder, the loss and the optimisation.
 type Train struct {
-	Arch         string    `yaml:"arch" allowed:"resnet10|resnet18|resnet34|resnet50" change:"refused" doc:"Encoder, as torchvision defines it (resnet10 has one block a stage)."`
-	Width        int       `yaml:"width" range:"[1,)" unit:"channels" change:"refused" doc:"Channels of the encoder's first stage; torchvision's is 64."`
+	Arch         string    `yaml:"arch" allowed:"resnet10|resnet18|resnet34|resnet50|resnet101|wide_resnet50_2|resnext50_32x4d" change:"refused" doc:"Encoder, as torchvision defines it (resnet10 has one block a stage)."`
+	Width        int       `yaml:"width" range:"[1,)" unit:"channels" change:"refused" doc:"Channels of the encoder's first stage; torchvision's is 64. A multiple of 16 for resnext50_32x4d, whose groups have width/16 channels."`
 	Stem         string    `yaml:"stem" allowed:"imagenet|cifar" change:"refused" doc:"First layers: imagenet is a 7x7 convolution of stride 2 and a max-pool, cifar a 3x3 of stride 1 for small images."`
-	Head         string    `yaml:"head" allowed:"linear|mlp" change:"refused" doc:"Projection to the embedding: linear (MoCo v1) or mlp (v2)."`
+	Head         string    `yaml:"head" allowed:"linear|mlp|mlp_bn" change:"refused" doc:"Projection to the embedding: linear (MoCo v1), mlp (v2) or mlp_bn (with BatchNorm after the first layer, as BYOL's)."`
 	Activation   string    `yaml:"activation" allowed:"relu|silu" change:"refused" doc:"Non-linearity of the encoder."`
 	Dim          int       `yaml:"dim" range:"[1,)" unit:"dimensions" change:"refused" doc:"Length of the embedding."`
 	Mechanism    string    `yaml:"mechanism" allowed:"moco|end_to_end|memory_bank" change:"refused" doc:"Where the negatives come from: moco keeps a queue of keys of a momentum encoder, end_to_end takes the other keys of the batch and trains their encoder too, memory_bank keeps an entry for every image of a source with an end."`

@@ -52,19 +52,21 @@ def by_moco(folder, config):
     import torchvision
 
     class MoCo(nn.Module):
-        def __init__(self, dim, k, mlp):
+        def __init__(self, dim, k, head):
             super().__init__()
             for name in "encoder_q", "encoder_k":
                 encoder = getattr(torchvision.models, config["architecture"])(weights=None, num_classes=dim)
-                if mlp:
-                    width = encoder.fc.weight.shape[1]
+                width = encoder.fc.weight.shape[1]
+                if head == "mlp":
                     encoder.fc = nn.Sequential(nn.Linear(width, width), nn.ReLU(), encoder.fc)
+                if head == "mlp_bn":
+                    encoder.fc = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), encoder.fc)
                 setattr(self, name, encoder)
             self.register_buffer("queue", torch.zeros(dim, k))
             self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
 
     state = load_file(folder / "model.safetensors")
-    moco = MoCo(config["dim"], state["queue"].shape[1], config["head"] == "mlp")
+    moco = MoCo(config["dim"], state["queue"].shape[1], config["head"])
     moco.load_state_dict(state, strict=True)
     encoder = moco.encoder_q if config["encoder"] == "q" else moco.encoder_k
     encoder.fc = nn.Identity()

@@ -131,8 +131,8 @@ func backboneOf(have map[string]safetensors.Tensor, prefix string, e train.Encod
 		return nil
 	}
 	for _, p := range e.Parameters() {
-		if p.Kind == train.LinearWeight || p.Kind == train.LinearBias {
-			continue // the head
+		if p.Head() {
+			continue
 		}
 		if err := take(p.Name, "F32", p.Shape); err != nil {
 			return nil, err

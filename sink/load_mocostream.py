@@ -12,17 +12,29 @@ import pathlib
 from safetensors.torch import load_file
 from torch import nn
 
-BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
+# name: blocks a stage; for bottlenecks, groups of the 3x3 convolution and channels a group at width 64
+ARCHITECTURES = {
+    "resnet10": ((1, 1, 1, 1), None),
+    "resnet18": ((2, 2, 2, 2), None),
+    "resnet34": ((3, 4, 6, 3), None),
+    "resnet50": ((3, 4, 6, 3), (1, 64)),
+    "resnet101": ((3, 4, 23, 3), (1, 64)),
+    "wide_resnet50_2": ((3, 4, 6, 3), (1, 128)),
+    "resnext50_32x4d": ((3, 4, 6, 3), (32, 4)),
+}
 
 
 class Block(nn.Module):
-    def __init__(self, cin, width, cout, stride, act):
+    def __init__(self, cin, planes, bottleneck, stride, act):
         super().__init__()
-        convs = [(cin, width, 3, stride), (width, cout, 3, 1)]
-        if cout != width:  # bottleneck
-            convs = [(cin, width, 1, 1), (width, width, 3, stride), (width, cout, 1, 1)]
-        for i, (a, b, k, s) in enumerate(convs, 1):
-            self.add_module(f"conv{i}", nn.Conv2d(a, b, k, s, k // 2, bias=False))
+        cout = planes
+        convs = [(cin, planes, 3, stride, 1), (planes, planes, 3, 1, 1)]
+        if bottleneck:
+            groups, per_group = bottleneck
+            inner, cout = planes * per_group // 64 * groups, planes * 4
+            convs = [(cin, inner, 1, 1, 1), (inner, inner, 3, stride, groups), (inner, cout, 1, 1, 1)]
+        for i, (a, b, k, s, g) in enumerate(convs, 1):
+            self.add_module(f"conv{i}", nn.Conv2d(a, b, k, s, k // 2, groups=g, bias=False))
             self.add_module(f"bn{i}", nn.BatchNorm2d(b))
         self.depth, self.act, self.downsample = len(convs), act, None
         if stride != 1 or cin != cout:
@@ -43,11 +55,12 @@ class Encoder(nn.Module):
         self.conv1, self.bn1, self.act = nn.Conv2d(3, width, k, s, k // 2, bias=False), nn.BatchNorm2d(width), act
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
         cin = width
-        for stage, depth in enumerate(BLOCKS[arch]):
-            inner = width << stage
-            cout = inner * 4 if arch == "resnet50" else inner
+        blocks, bottleneck = ARCHITECTURES[arch]
+        for stage, depth in enumerate(blocks):
+            planes = width << stage
+            cout = planes * 4 if bottleneck else planes
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
-            chain = [Block(cin if i == 0 else cout, inner, cout, s, act) for i, s in enumerate(strides)]
+            chain = [Block(cin if i == 0 else cout, planes, bottleneck, s, act) for i, s in enumerate(strides)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*chain))
             cin = cout
 

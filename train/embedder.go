@@ -162,8 +162,8 @@ func (e *Embedder) Estimate(ctx context.Context, next func() ([]byte, error)) (e
 	defer recovered(&err, "estimate BatchNorm statistics")
 	if e.estimate == nil {
 		e.estimate, err = model.NewExec(e.backend.Backend, e.store, func(_ *model.Scope, images, momentum *Node) *Node {
-			features := e.pass(1, momentum).features(images, e.options.Mean, e.options.Std)
-			return graph.ReduceAllSum(features)
+			f := e.pass(1, momentum)
+			return graph.ReduceAllSum(f.head(f.features(images, e.options.Mean, e.options.Std)))
 		})
 		if err != nil {
 			return fmt.Errorf("compile encoder: %w", err)

@@ -159,8 +159,8 @@ func TestEmbedderRefuses(t *testing.T) {
 		t.Errorf("got %v, want %s", err, shape)
 	}
 	deep := tinyEmbedder(2)
-	deep.Encoder.Arch = "resnet101"
-	if _, err := NewEmbedder(backend, deep, 1); err == nil || !strings.Contains(err.Error(), `unknown architecture "resnet101"`) {
+	deep.Encoder.Arch = "resnet99"
+	if _, err := NewEmbedder(backend, deep, 1); err == nil || !strings.Contains(err.Error(), `unknown architecture "resnet99"`) {
 		t.Errorf("got %v", err)
 	}
 	e := openEmbedder(t, tinyEmbedder(2), c, "q")

@@ -36,26 +36,28 @@ func (f forward) features(images *Node, mean, std [3]float32) *Node {
 	if f.options.Stem == "imagenet" {
 		stride = 2
 	}
-	x = f.activate(f.norm("bn1", f.conv("conv1", x, stride)))
+	x = f.activate(f.norm("bn1", f.conv("conv1", x, stride, 1)))
 	if f.options.Stem == "imagenet" {
 		x = f.layers.MaxPool(x)
 	}
 	in := f.options.Width
-	for stage, count := range blocks[f.options.Arch] {
-		for index := range count {
-			x, in = f.block(blockOf(stage, index), x, in)
-		}
+	for name, b := range f.options.blocks() {
+		x = f.block(name, b, x, in)
+		_, in = b.channels()
 	}
 	return f.layers.Pool(x)
 }
 
-// head returns the projection [B, dim] of features [B, F], not normalised.
+// head returns the projection [B, dim] of features [B, F], not normalised. Its ReLU stays one whatever the encoder's
+// activation is.
 func (f forward) head(features *Node) *Node {
-	if f.options.Head == "linear" {
-		return f.linear("fc", features)
+	switch f.options.Head {
+	case headMLP:
+		return f.linear("fc.2", nn.ReLU.Apply(f.linear("fc.0", features)))
+	case headMLPBN:
+		return f.linear("fc.3", nn.ReLU.Apply(f.normBy(nn.Rows{}, "fc.1", f.linear("fc.0", features))))
 	}
-	hidden := nn.ReLU.Apply(f.linear("fc.0", features)) // ReLU whatever the encoder's activation is
-	return f.linear("fc.2", hidden)
+	return f.linear("fc", features)
 }
 
 // embed returns the embedding [B, dim] of images, rows of length 1.
@@ -63,25 +65,20 @@ func (f forward) embed(images *Node, mean, std [3]float32) *Node {
 	return nn.Normalize(f.head(f.features(images, mean, std)))
 }
 
-// block is a residual block (He et al. 2015; stride on the 3x3 convolution, as torchvision).
-func (f forward) block(b blockOptions, x *Node, in int) (y *Node, out int) {
-	_, out = b.channels(f.options)
-	name := func(part string, i int) string { return fmt.Sprintf("%s.%s%d", b.name(), part, i) }
-	strides := []int{b.stride(), 1}
-	if f.options.bottleneck() {
-		strides = []int{1, b.stride(), 1}
-	}
-	y = x
-	for i, stride := range strides {
-		y = f.norm(name("bn", i+1), f.conv(name("conv", i+1), y, stride))
-		if i < len(strides)-1 {
+// block is a residual block by torchvision's name, of in channels.
+func (f forward) block(name string, b block, x *Node, in int) *Node {
+	y := x
+	convolutions := b.convolutions(in)
+	for i, c := range convolutions {
+		y = f.norm(fmt.Sprintf("%s.bn%d", name, i+1), f.conv(fmt.Sprintf("%s.conv%d", name, i+1), y, c.stride, c.groups))
+		if i < len(convolutions)-1 {
 			y = f.activate(y)
 		}
 	}
-	if b.stride() != 1 || in != out {
-		x = f.norm(b.name()+".downsample.1", f.conv(b.name()+".downsample.0", x, b.stride()))
+	if b.downsamples(in) {
+		x = f.norm(name+".downsample.1", f.conv(name+".downsample.0", x, b.stride(), 1))
 	}
-	return f.activate(graph.Add(y, x)), out
+	return f.activate(graph.Add(y, x))
 }
 
 func (f forward) value(name string, in *Node) *Node { return f.lookup(name).NodeValue(in) }
@@ -90,21 +87,30 @@ func (f forward) activate(x *Node) *Node {
 	return f.layers.Activate(x, nn.Activation(f.options.Activation))
 }
 
-func (f forward) conv(name string, x *Node, stride int) *Node {
-	return f.layers.Conv(x, f.value(name+".weight", x), stride, 1)
+func (f forward) conv(name string, x *Node, stride, groups int) *Node {
+	return f.layers.Conv(x, f.value(name+".weight", x), stride, groups)
 }
 
 func (f forward) linear(name string, x *Node) *Node {
 	return nn.Linear(x, f.value(name+".weight", x), f.value(name+".bias", x))
 }
 
-func (f forward) norm(name string, x *Node) *Node {
+// norm is the BatchNorm of an activation.
+func (f forward) norm(name string, x *Node) *Node { return f.normBy(f.layers, name, x) }
+
+// normaliser is BatchNorm of activations or of rows.
+type normaliser interface {
+	BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node)
+	BatchNormInference(x, gamma, beta, mean, variance *Node) *Node
+}
+
+func (f forward) normBy(by normaliser, name string, x *Node) *Node {
 	gamma, beta := f.value(name+".weight", x), f.value(name+".bias", x)
 	mean, variance := f.lookup(name+".running_mean"), f.lookup(name+".running_var")
 	if f.groups == 0 {
-		return f.layers.BatchNormInference(x, gamma, beta, mean.NodeValue(x), variance.NodeValue(x))
+		return by.BatchNormInference(x, gamma, beta, mean.NodeValue(x), variance.NodeValue(x))
 	}
-	y, batchMean, batchVariance := f.layers.BatchNorm(x, gamma, beta, f.groups)
+	y, batchMean, batchVariance := by.BatchNorm(x, gamma, beta, f.groups)
 	if f.momentum != nil {
 		f.move(mean, batchMean)
 		f.move(variance, batchVariance)

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"strings"
 )
 
 // Kind says what a tensor of an encoder is, and so how it starts and whether the optimizer moves it.
@@ -32,6 +33,9 @@ type Parameter struct {
 // Trainable says whether gradients move the tensor.
 func (p Parameter) Trainable() bool { return p.Kind != RunningMean && p.Kind != RunningVariance }
 
+// Head says whether the tensor is the head's and not the backbone's.
+func (p Parameter) Head() bool { return strings.HasPrefix(p.Name, "fc.") }
+
 // Size is the number of elements.
 func (p Parameter) Size() int {
 	n := 1
@@ -51,37 +55,11 @@ func (o EncoderOptions) Parameters() []Parameter {
 	l.conv("conv1", o.Width, 3, k)
 	l.norm("bn1", o.Width)
 	in := o.Width
-	for stage, count := range blocks[o.Arch] {
-		for block := range count {
-			in = l.block(o, blockOf(stage, block), in)
-		}
+	for name, b := range o.blocks() {
+		in = l.block(name, b, in)
 	}
 	l.head(o)
 	return l
-}
-
-// blockOptions places a residual block: stage and index from 0.
-type blockOptions struct{ stage, index int }
-
-func blockOf(stage, index int) blockOptions { return blockOptions{stage, index} }
-
-func (b blockOptions) name() string { return fmt.Sprintf("layer%d.%d", b.stage+1, b.index) }
-
-// stride is 2 for the first block of every stage but the first.
-func (b blockOptions) stride() int {
-	if b.stage > 0 && b.index == 0 {
-		return 2
-	}
-	return 1
-}
-
-// channels returns the block's inner and outer width.
-func (b blockOptions) channels(o EncoderOptions) (inner, outer int) {
-	inner = o.Width << b.stage
-	if o.bottleneck() {
-		return inner, inner * 4
-	}
-	return inner, inner
 }
 
 type parameterList []Parameter
@@ -107,32 +85,32 @@ func (l *parameterList) linear(name string, out, in int) {
 }
 
 // block adds one residual block of in channels and returns its output channels.
-func (l *parameterList) block(o EncoderOptions, b blockOptions, in int) int {
-	inner, outer := b.channels(o)
-	type conv struct{ out, in, k int }
-	convs := []conv{{inner, in, 3}, {outer, inner, 3}}
-	if o.bottleneck() {
-		convs = []conv{{inner, in, 1}, {inner, inner, 3}, {outer, inner, 1}}
+func (l *parameterList) block(name string, b block, in int) int {
+	for i, c := range b.convolutions(in) {
+		l.conv(fmt.Sprintf("%s.conv%d", name, i+1), c.out, c.in/c.groups, c.kernel)
+		l.norm(fmt.Sprintf("%s.bn%d", name, i+1), c.out)
 	}
-	for i, c := range convs {
-		l.conv(fmt.Sprintf("%s.conv%d", b.name(), i+1), c.out, c.in, c.k)
-		l.norm(fmt.Sprintf("%s.bn%d", b.name(), i+1), c.out)
-	}
-	if b.stride() != 1 || in != outer {
-		l.conv(b.name()+".downsample.0", outer, in, 1)
-		l.norm(b.name()+".downsample.1", outer)
+	_, outer := b.channels()
+	if b.downsamples(in) {
+		l.conv(name+".downsample.0", outer, in, 1)
+		l.norm(name+".downsample.1", outer)
 	}
 	return outer
 }
 
 func (l *parameterList) head(o EncoderOptions) {
 	f := o.Features()
-	if o.Head == "linear" {
+	switch o.Head {
+	case headLinear:
 		l.linear("fc", o.Dim, f)
-		return
+	case headMLP:
+		l.linear("fc.0", f, f)
+		l.linear("fc.2", o.Dim, f)
+	case headMLPBN:
+		l.linear("fc.0", f, f)
+		l.norm("fc.1", f)
+		l.linear("fc.3", o.Dim, f)
 	}
-	l.linear("fc.0", f, f)
-	l.linear("fc.2", o.Dim, f)
 }
 
 // Initial returns the tensor's starting values, drawn from seed and the tensor's name alone.

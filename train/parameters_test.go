@@ -19,7 +19,7 @@ type named struct {
 // torchvisionNames reads the backbones' tensors (without fc) as torchvision lists them.
 func torchvisionNames(t *testing.T, arch string) []named {
 	t.Helper()
-	text, err := os.ReadFile("../sink/testdata/torchvision_names.json")
+	text, err := os.ReadFile("testdata/torchvision_names.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +52,9 @@ func torchvisionNames(t *testing.T, arch string) []named {
 }
 
 func TestParametersAreTorchvisions(t *testing.T) {
-	for arch, features := range map[string]int{"resnet10": 512, "resnet18": 512, "resnet34": 512, "resnet50": 2048} {
+	features := map[string]int{"resnet10": 512, "resnet18": 512, "resnet34": 512}
+	for _, arch := range Architectures() {
 		t.Run(arch, func(t *testing.T) {
-			o := EncoderOptions{Arch: arch, Width: 64, Stem: "imagenet", Head: "linear", Dim: 128, Activation: "relu"}
 			var want []named
 			if arch == "resnet10" { // ResNet-18 with the first block of each stage alone
 				want = slices.DeleteFunc(torchvisionNames(t, "resnet18"), func(n named) bool {
@@ -63,13 +63,23 @@ func TestParametersAreTorchvisions(t *testing.T) {
 			} else {
 				want = torchvisionNames(t, arch)
 			}
-			checkParameters(t, o, append(want, named{"fc.weight", []int{128, features}}, named{"fc.bias", []int{128}}))
-			o.Head = "mlp"
-			checkParameters(t, o, append(want,
-				named{"fc.0.weight", []int{features, features}}, named{"fc.0.bias", []int{features}},
-				named{"fc.2.weight", []int{128, features}}, named{"fc.2.bias", []int{128}}))
-			if o.Features() != features {
-				t.Errorf("%d features, want %d", o.Features(), features)
+			f := orElse(features[arch], 2048)
+			linear := func(name string, out int) []named {
+				return []named{{name + ".weight", []int{out, f}}, {name + ".bias", []int{out}}}
+			}
+			norm := []named{
+				{"fc.1.weight", []int{f}}, {"fc.1.bias", []int{f}}, {"fc.1.running_mean", []int{f}}, {"fc.1.running_var", []int{f}},
+			}
+			for head, tensors := range map[string][]named{
+				"linear": linear("fc", 128),
+				"mlp":    slices.Concat(linear("fc.0", f), linear("fc.2", 128)),
+				"mlp_bn": slices.Concat(linear("fc.0", f), norm, linear("fc.3", 128)),
+			} {
+				o := EncoderOptions{Arch: arch, Width: 64, Stem: "imagenet", Head: head, Dim: 128, Activation: "relu"}
+				if err := o.Validate(); err != nil || o.Features() != f {
+					t.Errorf("%d features, want %d (%v)", o.Features(), f, err)
+				}
+				checkParameters(t, o, slices.Concat(want, tensors))
 			}
 		})
 	}
@@ -91,21 +101,27 @@ func checkParameters(t *testing.T, o EncoderOptions, want []named) {
 	}
 }
 
-// The width scales all channels; the small stem has a 3x3 convolution.
+// The width scales all channels, those of a group included; the small stem has a 3x3 convolution.
 func TestParametersOfANarrowEncoder(t *testing.T) {
-	shapes := map[string][]int{}
-	for _, p := range (EncoderOptions{Arch: "resnet50", Width: 16, Stem: "cifar", Head: "linear", Dim: 8}).Parameters() {
-		shapes[p.Name] = p.Shape
-	}
-	for name, want := range map[string][]int{
-		"conv1.weight":                 {16, 3, 3, 3},
-		"layer1.0.downsample.0.weight": {64, 16, 1, 1},
-		"layer4.2.conv2.weight":        {128, 128, 3, 3},
-		"layer4.2.conv3.weight":        {512, 128, 1, 1},
-		"fc.weight":                    {8, 512},
+	for arch, want := range map[string]map[string][]int{
+		"resnet50": {
+			"conv1.weight":                 {16, 3, 3, 3},
+			"layer1.0.downsample.0.weight": {64, 16, 1, 1},
+			"layer4.2.conv2.weight":        {128, 128, 3, 3},
+			"layer4.2.conv3.weight":        {512, 128, 1, 1},
+			"fc.weight":                    {8, 512},
+		},
+		"wide_resnet50_2": {"layer1.0.conv2.weight": {32, 32, 3, 3}, "layer4.2.conv3.weight": {512, 256, 1, 1}},
+		"resnext50_32x4d": {"layer1.0.conv2.weight": {32, 1, 3, 3}, "layer4.2.conv2.weight": {256, 8, 3, 3}},
 	} {
-		if !slices.Equal(shapes[name], want) {
-			t.Errorf("%s is %v, want %v", name, shapes[name], want)
+		shapes := map[string][]int{}
+		for _, p := range (EncoderOptions{Arch: arch, Width: 16, Stem: "cifar", Head: "linear", Dim: 8}).Parameters() {
+			shapes[p.Name] = p.Shape
+		}
+		for name, shape := range want {
+			if !slices.Equal(shapes[name], shape) {
+				t.Errorf("%s: %s is %v, want %v", arch, name, shapes[name], shape)
+			}
 		}
 	}
 }

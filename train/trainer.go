@@ -54,6 +54,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("train: views of %d pixels; use at least 8", o.Size)
 	case o.Groups < 1 || o.Batch%o.Groups != 0:
 		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d; change train.bn_groups", o.Groups, o.Batch)
+	case o.Encoder.Head == headMLPBN && o.Batch == o.Groups:
+		return fmt.Errorf("train: %d BatchNorm groups leave the head mlp_bn one row each; lower train.bn_groups or choose another train.head", o.Groups)
 	case o.T <= 0:
 		return fmt.Errorf("train: the temperature must be above 0, got %v; change train.t", o.T)
 	}

@@ -191,11 +191,15 @@ func TestOptionsValidate(t *testing.T) {
 		spoil func(*Options)
 		want  string
 	}{
-		{func(o *Options) { o.Encoder.Arch = "vit" }, `unknown architecture "vit"; use resnet10, resnet18, resnet34 or resnet50`},
+		{func(o *Options) { o.Encoder.Arch = "vit" }, `unknown architecture "vit"; use resnet10, resnet18, resnet34, resnet50, resnet101, wide_resnet50_2 or resnext50_32x4d`},
+		{
+			func(o *Options) { o.Encoder.Arch, o.Encoder.Width = "resnext50_32x4d", 24 },
+			"encoder: width 24 leaves the 32 groups of a resnext50_32x4d without whole channels; use a multiple of 16",
+		},
 		{func(o *Options) { o.Encoder.Width = 0 }, "encoder: width must be at least 1"},
 		{func(o *Options) { o.Encoder.Dim = 1 }, "encoder: dim must be at least 2"},
 		{func(o *Options) { o.Encoder.Stem = "large" }, "encoder: stem must be imagenet or cifar"},
-		{func(o *Options) { o.Encoder.Head = "" }, "encoder: head must be linear or mlp"},
+		{func(o *Options) { o.Encoder.Head = "" }, "encoder: head must be linear, mlp or mlp_bn"},
 		{func(o *Options) { o.Encoder.Activation = "gelu" }, "encoder: activation must be relu or silu"},
 		{func(o *Options) { o.Optimizer.Name = "" }, `unknown optimizer ""; use sgd, lars or adamw`},
 		{func(o *Options) { o.Batch = 1 }, "train: a batch of 1; use at least 2"},
@@ -203,6 +207,10 @@ func TestOptionsValidate(t *testing.T) {
 		{func(o *Options) { o.K = 3 }, "train: a queue of 3 keys is shorter than the batch (4); raise train.k"},
 		{func(o *Options) { o.Groups = 3 }, "train: 3 BatchNorm groups do not divide the batch of 4; change train.bn_groups"},
 		{func(o *Options) { o.Groups = 0 }, "train: 0 BatchNorm groups do not divide the batch of 4; change train.bn_groups"},
+		{
+			func(o *Options) { o.Encoder.Head, o.Groups = "mlp_bn", 4 },
+			"train: 4 BatchNorm groups leave the head mlp_bn one row each; lower train.bn_groups or choose another train.head",
+		},
 		{func(o *Options) { o.T = 0 }, "train: the temperature must be above 0, got 0; change train.t"},
 		{func(o *Options) { o.M = 1.5 }, "train: the key encoder's momentum must be in [0, 1], got 1.5; change train.m"},
 		{func(o *Options) { o.Mechanism = "simclr" }, `train: unknown mechanism "simclr"; use moco, end_to_end or memory_bank`},

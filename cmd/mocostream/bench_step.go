@@ -15,7 +15,7 @@ import (
 )
 
 type benchStepCommand struct {
-	Arch      string `default:"resnet18" help:"Encoder: resnet10, resnet18, resnet34 or resnet50."`
+	Arch      string `default:"resnet18" help:"Encoder, as train.arch."`
 	Width     int    `default:"16" help:"Channels of the encoder's first stage; torchvision's is 64."`
 	Stem      string `default:"cifar" help:"First layers: imagenet or cifar."`
 	Size      int    `default:"32" help:"Height and width of a view in pixels."`
