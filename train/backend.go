@@ -39,6 +39,15 @@ func (b *Backend) Layout() Layout {
 	return LayoutNHWC
 }
 
+// isXLA says whether programs are compiled by XLA.
+func (b *Backend) isXLA() bool { return strings.HasPrefix(b.Config, "xla") }
+
+// errNoProgram says that a backend that is not XLA's has no StableHLO to show.
+func errNoProgram(b *Backend) error {
+	return fmt.Errorf("backend %s compiles no StableHLO, XLA's does; `mocostream doctor --install` fetches its plugin, or name "+
+		"one: train.backend \"xla:/abs/path/plugin.so\"", b.Config)
+}
+
 func layersFor(layout Layout, precision Precision, differentiated bool) nn.Layers {
 	if layout == LayoutCHWN {
 		return nn.CHWN{Training: differentiated}

@@ -9,9 +9,12 @@ import (
 )
 
 type doctorCommand struct {
-	Dir     string `default:"runs/default" placeholder:"DIR" help:"Run folder to be, as sink.dir."`
-	Install bool   `help:"Download XLA's plugin for the CPU, and for CUDA where there is an NVIDIA GPU."`
-	JSON    bool   `name:"json" help:"Print one JSON object on stdout."`
+	Dir     string   `default:"runs/default" placeholder:"DIR" help:"Run folder to be, as sink.dir."`
+	Install bool     `help:"Download XLA's plugin for the CPU, and for CUDA where there is an NVIDIA GPU."`
+	DumpHLO string   `name:"dump-hlo" placeholder:"FILE" help:"Write the training step as XLA gets it (StableHLO), and nothing else."`
+	Config  string   `short:"c" placeholder:"FILE" help:"Configuration of that step; the defaults if left out. What depends on the data set is as for a million images."`
+	Set     []string `placeholder:"KEY=VALUE" sep:"none" help:"Override a key of it. May be repeated."`
+	JSON    bool     `name:"json" help:"Print one JSON object on stdout."`
 }
 
 // Help is shown below the flags.
@@ -21,7 +24,8 @@ what to do. Nothing is downloaded without --install.
 
 Example:
   mocostream doctor
-  mocostream doctor --install`
+  mocostream doctor --install
+  mocostream doctor --dump-hlo step.mlir -c run.yaml --set train.precision=bf16`
 }
 
 // level says how bad a finding is.
@@ -49,6 +53,12 @@ type diagnosis struct {
 
 // Run implements the command.
 func (d doctorCommand) Run(term *terminal) error {
+	switch {
+	case d.DumpHLO != "":
+		return d.dumpHLO(term)
+	case d.Config != "" || len(d.Set) > 0:
+		return usage("doctor --config and --set are for --dump-hlo; name its file too")
+	}
 	var all []finding
 	if d.Install {
 		fmt.Fprintln(term.err, "mocostream: downloading XLA's plugin")

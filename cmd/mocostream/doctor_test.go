@@ -49,6 +49,14 @@ func TestDoctorFails(t *testing.T) {
 	}
 }
 
+func TestDoctorDumpHLO(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "step.mlir")
+	program(t, "doctor", "--dump-hlo", file, "--set", "train.backend=go", "--set", "train.width=4").
+		want(t, exitFailed, "backend go:parallelism=-1 compiles no StableHLO", "doctor --install")
+	program(t, "doctor", "--set", "train.width=4").want(t, exitUsage, "--dump-hlo")
+	program(t, "doctor", "--dump-hlo", file, "--set", "train.width=none").want(t, exitUsage, "train.width")
+}
+
 func TestDoctorInstall(t *testing.T) {
 	f, err := install(t.Context(), func() error { return errors.New("install XLA plugin cpu: no network") })
 	if err != nil || f.Level != broken || !strings.Contains(f.Text, "no network") || f.Remedy == "" {
