@@ -35,9 +35,33 @@ func (c *Config) trainRules(k *checker) {
 	t := c.Train
 	if t.Mechanism == MechanismMoCo && t.K != 0 && t.Batch != 0 && t.K < t.Batch {
 		k.fail(fmt.Sprintf("%d is smaller than the batch (%d); use a multiple of batch or auto", t.K, t.Batch), "train.k", "train.batch")
+	} else if t.Mechanism == MechanismMoCo && t.Symmetric && t.K != 0 && t.K < 2*t.Batch {
+		k.fail(fmt.Sprintf("%d is smaller than the %d keys of a step, two an image of the batch (%d); use a multiple of them or auto", t.K, 2*t.Batch, t.Batch),
+			"train.k", "train.batch", "train.symmetric")
 	}
-	if t.BNGroups > 0 && t.Batch != 0 && t.Batch%t.BNGroups != 0 {
-		k.fail(fmt.Sprintf("%d does not divide the batch (%d); use a divisor of batch or auto", t.BNGroups, t.Batch), "train.bn_groups", "train.batch")
+	if t.Mechanism == MechanismMemoryBank && t.Symmetric {
+		k.fail("is true, and memory_bank has no key encoder for the second view; set it to false", "train.symmetric", "train.mechanism")
+	}
+	c.partRules(k)
+}
+
+// partRules are those of a batch's parts.
+func (c *Config) partRules(k *checker) {
+	t := c.Train
+	if t.Batch == 0 {
+		return
+	}
+	if t.Batch%t.Accumulate != 0 || t.Batch/t.Accumulate < 2 {
+		k.fail(fmt.Sprintf("%d does not cut the batch (%d) into equal parts of 2 images or more; use a divisor of batch", t.Accumulate, t.Batch),
+			"train.accumulate", "train.batch")
+		return
+	}
+	if part := t.Batch / t.Accumulate; t.BNGroups > 0 && part%t.BNGroups != 0 {
+		of := "the batch"
+		if t.Accumulate > 1 {
+			of = "a part of the batch"
+		}
+		k.fail(fmt.Sprintf("%d does not divide %s (%d); use a divisor of it or auto", t.BNGroups, of, part), "train.bn_groups", "train.batch", "train.accumulate")
 	}
 }
 

@@ -20,8 +20,10 @@ type Train struct {
 	M            float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of moco's key encoder: the share of its weights that a step keeps. end_to_end and memory_bank have no use for it."`
 	BankMomentum float64   `yaml:"bank_momentum" range:"[0,1)" change:"accept" doc:"Momentum of memory_bank: the share of an image's entry that stays when the image is seen again."`
 	T            float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
-	BNGroups     int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
+	Symmetric    bool      `yaml:"symmetric" change:"accept" doc:"Take both views as queries, each against the other's keys: the loss is the sum of both, and a step puts the keys of both into the queue. Not for memory_bank."`
+	BNGroups     int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch, or of each of its parts (accumulate), that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
 	Batch        int       `yaml:"batch" range:"[2,)" auto:"true" unit:"images" change:"accept" doc:"Images of one optimisation step. auto takes 256, and less for fewer than 1,024 images: a power of two, at most a quarter of them."`
+	Accumulate   int       `yaml:"accumulate" range:"[1,)" unit:"parts" change:"accept" doc:"Equal parts that a batch is computed in, one after another, before one update by the mean of their gradients: less memory, one learning rate. bn_groups are of a part, and so are the negatives of end_to_end."`
 	Steps        int       `yaml:"steps" range:"[0,)" unit:"steps" change:"accept" doc:"Optimisation steps after which the run ends, whatever the epochs; 0 leaves the end to epochs."`
 	Epochs       int       `yaml:"epochs" range:"[0,)" unit:"epochs" change:"accept" doc:"Passes over the data after which the run ends; 0 goes on until stopped."`
 	Seed         uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`

@@ -12,8 +12,8 @@ func AutoBatch(images int64) int {
 
 // AutoK chooses the length of the queue by the number of images: the largest power of two that is at most a third of
 // them, at most 32768 up to 200,000 images and 65536 beyond (published practice of lightly-train: a longer queue holds
-// keys of the query's own image). It is a whole number of batches and at least one.
-func AutoK(images int64, batch int) int {
+// keys of the query's own image). It is a whole number of times the keys of a step.
+func AutoK(images int64, keys int) int {
 	limit := 65536
 	if images <= 200_000 {
 		limit = 32768
@@ -22,7 +22,7 @@ func AutoK(images int64, batch int) int {
 	for 2*k <= limit && int64(2*k)*3 <= images {
 		k *= 2
 	}
-	return max(k/batch*batch, batch)
+	return max(k/keys*keys, keys)
 }
 
 // AutoGroups is how many BatchNorm groups leave at least 32 images in each.

@@ -7,8 +7,8 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 )
 
-// endToEnd is figure 2a of the paper: both encoders have gradients, and a query's negatives are the keys of the batch's
-// other images. Keys are shuffled between BatchNorm's groups as MoCo's are (section 3.3).
+// endToEnd is figure 2a of the paper: both encoders have gradients, and a query's negatives are the keys of the other
+// images of the batch, or of its part. Keys are shuffled between BatchNorm's groups as MoCo's are (section 3.3).
 type endToEnd struct{ *Trainer }
 
 func (endToEnd) encoders() []string { return []string{queryEncoder, keyEncoder} }
@@ -27,8 +27,11 @@ func (e endToEnd) feed(b *augment.Batch) ([]any, error) { return moco(e).feed(b)
 
 func (endToEnd) prepare(*graph.Graph) {}
 
-func (e endToEnd) compare(arguments []*Node) contrast {
-	query, key, order := arguments[0], arguments[1], arguments[2]
+func (e endToEnd) compare(arguments []*Node) []contrast {
+	return e.directions(arguments, e.contrast)
+}
+
+func (e endToEnd) contrast(query, key, order *Node) contrast {
 	q := e.forward(query.Graph(), queryEncoder, true).embed(query, e.options.Mean, e.options.Std)
 	k := e.encodeKeys(key, order, true)
 	all := similarity(q, k)
@@ -38,7 +41,7 @@ func (e endToEnd) compare(arguments []*Node) contrast {
 	}
 }
 
-func (endToEnd) finish([]*Node, contrast) {}
+func (endToEnd) finish([]*Node, []contrast) {}
 
 // offDiagonal is x [n, n] without its diagonal: [n, n-1], the rest of every row in its order. Without its first element
 // x, read row by row, has the others of the diagonal at the end of each n+1.

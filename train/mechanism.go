@@ -42,17 +42,18 @@ type mechanism interface {
 
 	// prepare is the part of the step that comes before any encoder runs.
 	prepare(g *graph.Graph)
-	// compare encodes the batch and sets queries against keys.
-	compare(arguments []*Node) contrast
-	// finish writes the outcome to what it keeps; compare's nodes hold what was there before.
-	finish(arguments []*Node, c contrast)
+	// compare encodes the images of the arguments and sets queries against keys; with Options.Symmetric a second time,
+	// the views' parts exchanged.
+	compare(arguments []*Node) []contrast
+	// finish writes the whole batch's queries or keys to what it keeps; compare saw what was there before.
+	finish(arguments []*Node, all []contrast)
 }
 
 // argument is one input of the compiled step.
 type argument struct {
 	name  string
 	shape shapes.Shape
-	rows  bool // row i belongs to image i of the batch
+	rows  bool // for every image of the batch one: [B, ...], or by parts [parts, B/parts, ...]
 }
 
 // The arguments' names.
@@ -95,13 +96,38 @@ func (o Options) Queue() int {
 // Negatives is how many negatives a query has.
 func (o Options) Negatives() int {
 	if o.Mechanism == EndToEnd {
-		return o.Batch - 1
+		return o.Batch/o.parts() - 1
 	}
 	return o.K
 }
 
 // GuessLoss is the loss of an encoder that cannot tell a query's key from the negatives.
-func (o Options) GuessLoss() float64 { return math.Log(float64(o.Negatives() + 1)) }
+func (o Options) GuessLoss() float64 {
+	loss := math.Log(float64(o.Negatives() + 1))
+	if o.Symmetric {
+		loss *= 2
+	}
+	return loss
+}
+
+// parts is in how many parts a batch is computed.
+func (o Options) parts() int { return max(o.Accumulate, 1) }
+
+// ofParts says in errors that a batch is cut.
+func (o Options) ofParts() string {
+	if o.parts() == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" (a part of %d, train.accumulate)", o.Batch)
+}
+
+// keys is how many keys a step brings: two for an image where each view is a query.
+func (o Options) keys() int {
+	if o.Symmetric {
+		return 2 * o.Batch
+	}
+	return o.Batch
+}
 
 // validateMechanism names what the mechanism cannot do with the options.
 func (o Options) validateMechanism() error {
@@ -109,6 +135,9 @@ func (o Options) validateMechanism() error {
 	case EndToEnd:
 		return nil
 	case MoCo:
+		if o.Symmetric && o.K < o.keys() {
+			return fmt.Errorf("train: a queue of %d keys is shorter than the %d of a step, two an image (train.symmetric); raise train.k", o.K, o.keys())
+		}
 		if o.K < o.Batch {
 			return fmt.Errorf("train: a queue of %d keys is shorter than the batch (%d); raise train.k", o.K, o.Batch)
 		}
@@ -118,6 +147,8 @@ func (o Options) validateMechanism() error {
 		return nil
 	case MemoryBank:
 		switch {
+		case o.Symmetric:
+			return fmt.Errorf("train: %s has no key encoder for the second view; set train.symmetric to false", MemoryBank)
 		case o.Bank.Rows == nil:
 			return fmt.Errorf("train: %s keeps an entry for every image and needs a source with an end; use %s", MemoryBank, MoCo)
 		case o.K < 1:
@@ -130,15 +161,17 @@ func (o Options) validateMechanism() error {
 	return fmt.Errorf("train: unknown mechanism %q; use %s, %s or %s", o.Mechanism, MoCo, EndToEnd, MemoryBank)
 }
 
-// views is the argument of one view of the batch.
-func (o Options) views(name string) argument {
-	return argument{name, shapes.Make(dtypes.Uint8, o.Batch, o.Size, o.Size, 3), true}
+// rows is an argument with one element of the given shape for every image.
+func (o Options) rows(name string, dtype dtypes.DType, shape ...int) argument {
+	images := []int{o.Batch}
+	if parts := o.parts(); parts > 1 {
+		images = []int{parts, o.Batch / parts}
+	}
+	return argument{name, shapes.Make(dtype, append(images, shape...)...), true}
 }
 
-// numbers is an argument of n int32.
-func numbers(name string, n int, rows bool) argument {
-	return argument{name, shapes.Make(dtypes.Int32, n), rows}
-}
+// views is the argument of one view of the batch.
+func (o Options) views(name string) argument { return o.rows(name, dtypes.Uint8, o.Size, o.Size, 3) }
 
 // similarity is the matrix [n, m] of the products of the rows of a [n, dim] and b [m, dim].
 func similarity(a, b *Node) *Node {

@@ -49,7 +49,7 @@ func (m memoryBank) restore(have map[string]safetensors.Tensor) error {
 
 func (m memoryBank) arguments() []argument {
 	o := m.options
-	return []argument{o.views(queryArgument), numbers(indexArgument, o.Batch, true), numbers(negativesArgument, o.K, false)}
+	return []argument{o.views(queryArgument), o.rows(indexArgument, dtypes.Int32), {negativesArgument, shapes.Make(dtypes.Int32, o.K), false}}
 }
 
 func (m memoryBank) feed(b *augment.Batch) ([]any, error) {
@@ -69,11 +69,11 @@ func (m memoryBank) negatives() []int32 {
 
 func (memoryBank) prepare(*graph.Graph) {}
 
-func (m memoryBank) compare(arguments []*Node) contrast {
+func (m memoryBank) compare(arguments []*Node) []contrast {
 	query, index, negatives := arguments[0], arguments[1], arguments[2]
 	q := m.forward(query.Graph(), queryEncoder, true).embed(query, m.options.Mean, m.options.Std)
 	bank := m.variable(bankName).NodeValue(query)
-	return m.against(q, pick(bank, index), pick(bank, negatives))
+	return []contrast{m.against(q, pick(bank, index), pick(bank, negatives))}
 }
 
 // pick returns the rows [n, dim] of x [N, dim] that index [n] names.
@@ -83,8 +83,9 @@ func pick(x, index *Node) *Node {
 
 // finish moves the entries of the batch's images towards the queries. Of an image that is twice in the batch, where one
 // pass over the data ends in it and the next begins, the last counts.
-func (m memoryBank) finish(arguments []*Node, c contrast) {
-	g, index := c.q.Graph(), arguments[1]
+func (m memoryBank) finish(arguments []*Node, all []contrast) {
+	c := all[0]
+	g, index := c.q.Graph(), graph.Reshape(arguments[1], m.options.Batch)
 	bank, keep := m.variable(bankName), m.options.Bank.Momentum
 	old := bank.NodeValue(g)
 	moved := graph.Add(graph.MulScalar(c.k, keep), graph.MulScalar(graph.StopGradient(c.q), 1-keep))

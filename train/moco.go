@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"mocostream/augment"
 	"mocostream/internal/safetensors"
@@ -40,7 +41,7 @@ func (m moco) reset() error {
 
 // setPointer moves the queue's pointer. A step that was compiled for another kind of pointer is compiled anew.
 func (m moco) setPointer(at int64) error {
-	if ragged := at%int64(m.options.Batch) != 0; ragged != m.ragged {
+	if ragged := at%int64(m.options.keys()) != 0; ragged != m.ragged {
 		m.ragged = ragged
 		m.discard()
 	}
@@ -82,7 +83,7 @@ func (m moco) restore(have map[string]safetensors.Tensor) error {
 
 func (m moco) arguments() []argument {
 	o := m.options
-	return []argument{o.views(queryArgument), o.views(keyArgument), numbers(orderArgument, o.Batch, true)}
+	return []argument{o.views(queryArgument), o.views(keyArgument), o.rows(orderArgument, dtypes.Int32)}
 }
 
 func (m moco) feed(b *augment.Batch) ([]any, error) {
@@ -102,20 +103,40 @@ func (m moco) prepare(g *graph.Graph) {
 	}
 }
 
-func (m moco) compare(arguments []*Node) contrast {
-	query, key, order := arguments[0], arguments[1], arguments[2]
+func (m moco) compare(arguments []*Node) []contrast {
+	return m.directions(arguments, m.contrast)
+}
+
+// directions compares the first view with the second and, where both are queries, the second with the first. All key
+// batches are encoded in the same order.
+func (t *Trainer) directions(arguments []*Node, compare func(query, key, order *Node) contrast) []contrast {
+	one, other, order := arguments[0], arguments[1], arguments[2]
+	all := []contrast{compare(one, other, order)}
+	if t.options.Symmetric {
+		all = append(all, compare(other, one, order))
+	}
+	return all
+}
+
+func (m moco) contrast(query, key, order *Node) contrast {
 	q := m.forward(query.Graph(), queryEncoder, true).embed(query, m.options.Mean, m.options.Std)
 	k := graph.StopGradient(m.encodeKeys(key, order, false))
 	return m.against(q, k, m.variable(queueName).NodeValue(query))
 }
 
-// finish replaces the oldest keys: key i of the batch goes to row (pointer + i) mod K.
-func (m moco) finish(_ []*Node, c contrast) {
-	g, b, k := c.k.Graph(), c.k.Shape().Dimensions[0], m.options.K
+// finish replaces the oldest keys: key i goes to row (pointer + i) mod K. Keys of the first views come before those of the
+// second, as in the reference's notebook.
+func (m moco) finish(_ []*Node, all []contrast) {
+	var keys []*Node
+	for _, c := range slices.Backward(all) {
+		keys = append(keys, c.k)
+	}
+	fresh := stacked(keys...)
+	g, n, k := fresh.Graph(), fresh.Shape().Dimensions[0], m.options.K
 	queue, pointer := m.variable(queueName), m.variable(pointerName)
 	at := pointer.NodeValue(g)
-	queue.SetNodeValue(m.replaceRows(queue.NodeValue(g), c.k, at))
-	pointer.SetNodeValue(graph.Rem(graph.AddScalar(at, b), graph.Const(g, int32(k))))
+	queue.SetNodeValue(m.replaceRows(queue.NodeValue(g), fresh, at))
+	pointer.SetNodeValue(graph.Rem(graph.AddScalar(at, n), graph.Const(g, int32(k))))
 }
 
 // replaceRows writes keys [B, dim] into queue [K, dim] from row at on, around the end. XLA's dynamic update would clamp

@@ -5,7 +5,7 @@ func (t *Trainer) queueAge() float64 {
 	if t.options.Mechanism != MoCo {
 		return 0
 	}
-	return queueAge(int64(t.options.K), int64(t.options.Batch), t.done-1)
+	return queueAge(int64(t.options.K), int64(t.options.keys()), t.done-1)
 }
 
 // queueAge is the mean age, in steps, of the keys in a queue of k after done steps that put perStep keys into it each: the

@@ -20,9 +20,14 @@ const (
 	reportLen
 )
 
-// report is what a step tells of itself, [reportLen]: loss and gradient norm are scalars, q [B, dim] the queries' embeddings,
-// positive [B, 1] and negative [B, K] their similarities.
-func report(loss, norm, q, positive, negative *Node) *Node {
+// report is what a step tells of itself, [reportLen]: its measures and the gradient norm, a scalar.
+func report(measures, norm *Node) *Node {
+	return graph.StopGradient(graph.Concatenate(append([]*Node{measures}, scalars(norm)...), 0))
+}
+
+// measure is the report without the gradient norm, which comes last: loss is a scalar, q [B, dim] the queries'
+// embeddings, positive [B, 1] and negative [B, K] their similarities.
+func measure(loss, q, positive, negative *Node) *Node {
 	q = graph.StopGradient(q)
 	centred := graph.Sub(q, graph.ReduceAndKeep(q, graph.ReduceMean, 0))
 	better := betterNegatives(positive, negative)
@@ -34,7 +39,6 @@ func report(loss, norm, q, positive, negative *Node) *Node {
 		shareBelow(better, 5),
 		spread(centred),
 		effectiveRank(centred),
-		norm,
 	), 0))
 }
 

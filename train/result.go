@@ -5,7 +5,7 @@ type StepResult struct {
 	Step     int64   `json:"step"`     // finished steps, from 1
 	Samples  int64   `json:"samples"`  // images consumed so far
 	Epoch    float64 `json:"epoch"`    // passes over the data so far (0 for a stream)
-	Loss     float64 `json:"loss"`     // InfoNCE, nats
+	Loss     float64 `json:"loss"`     // InfoNCE, nats; with Options.Symmetric the sum of both directions
 	LR       float64 `json:"lr"`       // learning rate of this step
 	Positive float64 `json:"positive"` // mean cosine similarity of query and its key
 	Negative float64 `json:"negative"` // mean cosine similarity of queries and queue

@@ -16,15 +16,13 @@ const batchNormMomentum = 0.1
 func (t *Trainer) buildStep(_ *model.Scope, inputs []*Node) []*Node {
 	arguments, hyper := inputs[:len(inputs)-1], inputs[len(inputs)-1]
 	t.mechanism.prepare(hyper.Graph())
-	c := t.mechanism.compare(arguments)
-	loss := infoNCE(c.positive, c.negative, t.options.T)
-	t.mechanism.finish(arguments, c)
-	gradients := graph.Gradient(loss, t.values(hyper.Graph())...)
-	norm := t.optimize(gradients, hyper)
-	t.writeBack(hyper.Graph(), loss, norm)
-	outputs := []*Node{report(loss, norm, c.q, c.positive, c.negative)}
+	p := t.passes(arguments)
+	t.mechanism.finish(arguments, p.contrasts)
+	norm := t.optimize(p.gradients, hyper)
+	t.writeBack(hyper.Graph(), p.loss, norm)
+	outputs := []*Node{report(p.measures, norm)}
 	if t.traced {
-		outputs = append(append(outputs, c.q, c.k, c.logits()), gradients...)
+		outputs = append(append(outputs, p.trace()...), p.gradients...)
 	}
 	return outputs
 }

@@ -20,20 +20,22 @@ import (
 
 // Options is everything that the compiled step depends on.
 type Options struct {
-	Encoder   EncoderOptions
-	Mechanism Mechanism
-	Size      int         // height and width of a view, pixels
-	Batch     int         // images a step
-	K         int         // length of MoCo's queue: at least Batch, need not be a multiple; negatives that a step of MemoryBank draws
-	M         float64     // momentum of MoCo's key encoder
-	Bank      BankOptions // of MemoryBank
-	T         float64     // temperature
-	Groups    int         // BatchNorm groups (shuffle-BN on one device); divides Batch
-	Precision Precision   // of activations and convolutions
-	Mean, Std [3]float32
-	Optimizer OptimizerOptions
-	Schedule  ScheduleOptions
-	Seed      uint64
+	Encoder    EncoderOptions
+	Mechanism  Mechanism
+	Size       int         // height and width of a view, pixels
+	Batch      int         // images a step
+	K          int         // length of MoCo's queue: at least Batch, need not be a multiple; negatives that a step of MemoryBank draws
+	M          float64     // momentum of MoCo's key encoder
+	Bank       BankOptions // of MemoryBank
+	T          float64     // temperature
+	Symmetric  bool        // both views are queries: the loss is the sum, and a step brings the keys of both
+	Accumulate int         // parts of a batch, computed one after another before the one update; 0 is 1
+	Groups     int         // BatchNorm groups of a part (shuffle-BN on one device); divides it
+	Precision  Precision   // of activations and convolutions
+	Mean, Std  [3]float32
+	Optimizer  OptimizerOptions
+	Schedule   ScheduleOptions
+	Seed       uint64
 }
 
 // Validate names the first option that is out of range, with the remedy.
@@ -52,9 +54,11 @@ func (o Options) Validate() error {
 		return fmt.Errorf("train: a batch of %d; use at least 2", o.Batch)
 	case o.Size < 8:
 		return fmt.Errorf("train: views of %d pixels; use at least 8", o.Size)
-	case o.Groups < 1 || o.Batch%o.Groups != 0:
-		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d; change train.bn_groups", o.Groups, o.Batch)
-	case o.Encoder.Head == headMLPBN && o.Batch == o.Groups:
+	case o.Accumulate < 0 || o.Batch%o.parts() != 0 || o.Batch/o.parts() < 2:
+		return fmt.Errorf("train: a batch of %d cannot be cut into %d equal parts of 2 images or more; change train.accumulate", o.Batch, o.Accumulate)
+	case o.Groups < 1 || o.Batch/o.parts()%o.Groups != 0:
+		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d%s; change train.bn_groups", o.Groups, o.Batch/o.parts(), o.ofParts())
+	case o.Encoder.Head == headMLPBN && o.Batch/o.parts() == o.Groups:
 		return fmt.Errorf("train: %d BatchNorm groups leave the head mlp_bn one row each; lower train.bn_groups or choose another train.head", o.Groups)
 	case o.T <= 0:
 		return fmt.Errorf("train: the temperature must be above 0, got %v; change train.t", o.T)
@@ -277,10 +281,14 @@ func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
 	}
 	for i, a := range t.mechanism.arguments() {
-		if pixels, ok := values[i].([]byte); ok {
-			if values[i], err = tensors.FromRaw(t.backend.Backend, 0, a.shape, pixels); err != nil {
-				return nil, t.failed(fmt.Sprintf("copy %s to the device", a.name), err, nil)
-			}
+		switch value := values[i].(type) {
+		case []byte:
+			values[i], err = tensors.FromRaw(t.backend.Backend, 0, a.shape, value)
+		case []int32:
+			values[i] = tensors.FromFlatDataAndDimensions(value, a.shape.Dimensions...)
+		}
+		if err != nil {
+			return nil, t.failed(fmt.Sprintf("copy %s to the device", a.name), err, nil)
 		}
 	}
 	return values, nil
@@ -309,14 +317,19 @@ func run(exec *model.Exec, inputs []any) (outputs []*tensors.Tensor, err error) 
 	return exec.Exec(inputs...)
 }
 
-// order is the permutation in which this step's keys are encoded: a function of seed and step alone.
+// order is the permutation in which this step's keys are encoded, one for each part of the batch: a function of seed and
+// step alone.
 func (t *Trainer) order() []int32 {
 	rng := rand.New(rand.NewPCG(t.options.Seed^0x73687566, uint64(t.done))) // "shuf"
-	order := make([]int32, t.options.Batch)
-	for i := range order {
-		order[i] = int32(i)
+	order := make([]int32, 0, t.options.Batch)
+	for range t.options.parts() {
+		part := order[len(order):][:t.options.Batch/t.options.parts()]
+		for i := range part {
+			part[i] = int32(i)
+		}
+		rng.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
+		order = order[:len(order)+len(part)]
 	}
-	rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	return order
 }
 

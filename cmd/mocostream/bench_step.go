@@ -15,17 +15,18 @@ import (
 )
 
 type benchStepCommand struct {
-	Arch      string `default:"resnet18" help:"Encoder, as train.arch."`
-	Width     int    `default:"16" help:"Channels of the encoder's first stage; torchvision's is 64."`
-	Stem      string `default:"cifar" help:"First layers: imagenet or cifar."`
-	Size      int    `default:"32" help:"Height and width of a view in pixels."`
-	Batch     int    `default:"64" help:"Images a step."`
-	K         int    `default:"4096" help:"Length of the queue."`
-	BNGroups  int    `name:"bn-groups" default:"4" help:"BatchNorm groups of a batch."`
-	Steps     int    `default:"10" help:"Steps to measure, after two of warm-up."`
-	Backend   string `default:"auto" help:"As train.backend."`
-	Precision string `default:"f32" help:"Number format: f32, or bf16 (XLA only)."`
-	JSON      bool   `name:"json" help:"Print one JSON object on stdout."`
+	Arch       string `default:"resnet18" help:"Encoder, as train.arch."`
+	Width      int    `default:"16" help:"Channels of the encoder's first stage; torchvision's is 64."`
+	Stem       string `default:"cifar" help:"First layers: imagenet or cifar."`
+	Size       int    `default:"32" help:"Height and width of a view in pixels."`
+	Batch      int    `default:"64" help:"Images a step."`
+	K          int    `default:"4096" help:"Length of the queue."`
+	BNGroups   int    `name:"bn-groups" default:"4" help:"BatchNorm groups of a batch."`
+	Accumulate int    `default:"1" help:"Parts that a batch is computed in."`
+	Steps      int    `default:"10" help:"Steps to measure, after two of warm-up."`
+	Backend    string `default:"auto" help:"As train.backend."`
+	Precision  string `default:"f32" help:"Number format: f32, or bf16 (XLA only)."`
+	JSON       bool   `name:"json" help:"Print one JSON object on stdout."`
 }
 
 // Help is shown below the flags.
@@ -56,6 +57,7 @@ type stepFigures struct {
 	Batch           int     `json:"batch"`
 	K               int     `json:"k"`
 	BNGroups        int     `json:"bn_groups"`
+	Accumulate      int     `json:"accumulate"`
 	Steps           int     `json:"steps"`
 	Precision       string  `json:"precision"`
 }
@@ -96,7 +98,7 @@ func (b benchStepCommand) options() (train.Options, error) {
 	c, err := config.Load("", []string{
 		"train.arch=" + b.Arch, fmt.Sprint("train.width=", b.Width), "train.stem=" + b.Stem,
 		fmt.Sprint("augment.size=", b.Size), fmt.Sprint("train.batch=", b.Batch), fmt.Sprint("train.k=", b.K),
-		fmt.Sprint("train.bn_groups=", b.BNGroups), "train.precision=" + b.Precision,
+		fmt.Sprint("train.bn_groups=", b.BNGroups), fmt.Sprint("train.accumulate=", b.Accumulate), "train.precision=" + b.Precision,
 		"train.schedule.name=constant", fmt.Sprint("train.steps=", stepWarmUp+b.Steps),
 	})
 	if err != nil {
@@ -118,7 +120,7 @@ func (b benchStepCommand) measure(ctx context.Context, backend *train.Backend, o
 	}
 	f := &stepFigures{
 		Backend: backend.Config, Why: backend.Why, CompileSeconds: time.Since(started).Seconds(),
-		Arch: b.Arch, Width: b.Width, Stem: b.Stem, Size: b.Size, Batch: b.Batch, K: b.K, BNGroups: b.BNGroups,
+		Arch: b.Arch, Width: b.Width, Stem: b.Stem, Size: b.Size, Batch: b.Batch, K: b.K, BNGroups: b.BNGroups, Accumulate: b.Accumulate,
 		Steps: b.Steps, Precision: b.Precision,
 	}
 	if _, err := timeSteps(ctx, trainer, stepWarmUp); err != nil {

@@ -103,7 +103,7 @@ func trainOptions(c *config.Config, images int64) train.Options {
 	t := c.Train
 	o := train.Options{
 		Encoder: encoderOptions(t), Mechanism: train.Mechanism(t.Mechanism), Size: c.Augment.Size, Batch: t.Batch,
-		K: t.K, M: t.M, T: t.T, Bank: train.BankOptions{Momentum: t.BankMomentum}, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
+		K: t.K, M: t.M, T: t.T, Symmetric: t.Symmetric, Accumulate: t.Accumulate, Bank: train.BankOptions{Momentum: t.BankMomentum}, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,
@@ -129,16 +129,24 @@ func resolved(c *config.Config, images int64) *config.Config {
 		r.Train.Batch = train.AutoBatch(images)
 	}
 	if r.Train.K == 0 {
-		r.Train.K = train.AutoK(images, r.Train.Batch)
+		r.Train.K = train.AutoK(images, keysOf(r.Train))
 	}
 	if r.Train.BNGroups == 0 {
-		r.Train.BNGroups = train.AutoGroups(r.Train.Batch)
+		r.Train.BNGroups = train.AutoGroups(r.Train.Batch / r.Train.Accumulate)
 	}
 	if r.Train.Schedule.DecaySteps == 0 {
 		total := totalSteps(&r, images)
 		r.Train.Schedule.DecaySteps = int(max(min(total/5, total-int64(r.Train.Schedule.WarmupSteps)), 1))
 	}
 	return &r
+}
+
+// keysOf is how many keys a step brings.
+func keysOf(t config.Train) int {
+	if t.Symmetric {
+		return 2 * t.Batch
+	}
+	return t.Batch
 }
 
 // totalSteps is the length of the run, 0 if it has no end: batches run on across the ends of epochs.
