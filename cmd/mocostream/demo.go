@@ -135,7 +135,7 @@ func (d demo) run(term *terminal) error {
 		}
 	}
 	var judged *demoOutcome
-	result, err := pretrain(term, c, d.logFlags, false, func(s *session) (err error) {
+	result, err := pretrain(term, sessionOptions{config: c}, d.logFlags, func(s *session) (err error) {
 		judged, err = d.judge(term, s)
 		return err
 	})

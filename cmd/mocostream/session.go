@@ -36,6 +36,7 @@ type sessionOptions struct {
 	log          *zap.Logger
 	writer       *lateWriter // where log lines go
 	acceptChange bool
+	cooldown     *cooldown                                                        // what the run is to be a copy of, and how it ends; nil: a run of its own
 	standby      bool                                                             // wait while another process has the run
 	watch        *watch                                                           // nil: nobody watches
 	calls        *control.Calls                                                   // what others want done between steps; nil: nobody wants anything
@@ -65,6 +66,7 @@ type session struct {
 
 	from     *train.Checkpoint // nil at the start
 	fromName string
+	branches bool             // from is of the run that is cooled down
 	bad      int64            // dead letters of this session
 	last     train.StepResult // of this session
 
@@ -124,11 +126,17 @@ func (s *session) openStore(ctx context.Context) (err error) {
 		}
 	}
 	s.from, s.fromName, err = s.store.Newest(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.cooldown != nil:
+		s.branches, s.from, s.fromName = true, s.cooldown.start(), s.cooldown.name
+	case errors.Is(err, fs.ErrNotExist):
 		return s.openQuarantine()
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case s.cooldown != nil:
+		if err := s.goOnCooling(); err != nil {
+			return err
+		}
 	}
 	s.log.Info("going on from checkpoint", zap.String("checkpoint", s.fromName), zap.Int64("step", s.from.Step))
 	s.warnOtherVersions()
@@ -172,18 +180,26 @@ func (s *session) checkChanges(accept bool) error {
 	}
 	if len(refused) > 0 {
 		return usage("%s holds another run:\n  %s\nset these back, or choose another sink.dir",
-			s.place(s.fromName), strings.Join(refused, "\n  "))
+			s.origin(), strings.Join(refused, "\n  "))
 	}
 	if len(asked) > 0 {
 		return usage("the configuration changed since %s:\n  %s\nset these back, or say --accept-change",
-			s.place(s.fromName), strings.Join(asked, "\n  "))
+			s.origin(), strings.Join(asked, "\n  "))
 	}
 	return nil
 }
 
+// bring fetches the list of the source's files where the run folder has none.
+func (s *session) bring(ctx context.Context, hash string) error {
+	if s.branches {
+		return s.cooldown.bring(ctx, hash, manifestDir(s.config.Sink.Dir))
+	}
+	return s.copies.bring(ctx, hash)
+}
+
 func (s *session) openInput(ctx context.Context) (err error) {
 	if s.from != nil && s.from.Token.Progress.Bounded != nil {
-		if err = s.copies.bring(ctx, s.from.Token.Progress.Bounded.Source); err != nil {
+		if err = s.bring(ctx, s.from.Token.Progress.Bounded.Source); err != nil {
 			return err
 		}
 	}
@@ -198,6 +214,11 @@ func (s *session) openInput(ctx context.Context) (err error) {
 	}
 	if t, ok := s.in.feed.(*topics); ok {
 		t.committed = s.watch.committed
+	}
+	if s.branches {
+		if err = s.cool(); err != nil {
+			return err
+		}
 	}
 	s.config = resolved(s.asked, s.in.images())
 	if images := s.in.images(); images < int64(s.config.Train.Batch) {
@@ -504,6 +525,11 @@ func (s *session) seal(ctx context.Context, c *train.Checkpoint) error {
 	}
 	if c.Extra[publishedKey], err = json.Marshal(s.published); err != nil {
 		return err
+	}
+	if s.cooldown != nil {
+		if c.Extra[cooldownKey], err = json.Marshal(s.cooldown.cooled); err != nil {
+			return err
+		}
 	}
 	if s.ledger != nil {
 		if err := s.ledger.Seal(c); err != nil {

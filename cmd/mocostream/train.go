@@ -18,8 +18,11 @@ import (
 type trainCommand struct {
 	configFlags
 	logFlags
-	AcceptChange bool `help:"Go on although keys marked accept changed since the checkpoint."`
-	JSON         bool `name:"json" help:"Print the outcome as one JSON object on stdout."`
+	AcceptChange bool   `help:"Go on although keys marked accept changed since the checkpoint."`
+	Cooldown     string `placeholder:"FROM" help:"Finish a copy of a run, in another sink.dir: go on from this checkpoint (run or step folder, or s3://...) with the learning rate falling to 0."`
+	Steps        int64  `placeholder:"N" help:"Steps of the cool-down."`
+	bucketFlags
+	JSON bool `name:"json" help:"Print the outcome as one JSON object on stdout."`
 }
 
 // configFlags name a configuration.
@@ -33,6 +36,7 @@ func (trainCommand) Help() string {
 	return `Example:
   mocostream config init > run.yaml
   mocostream train -c run.yaml --set ingest.dir=photos --set sink.dir=runs/photos
+  mocostream train -c online.yaml --cooldown runs/online --steps 20000 --set sink.dir=runs/online-cooled
 
 The run goes on from the newest whole checkpoint in sink.dir. SIGINT or SIGTERM finishes the step, writes a checkpoint
 and exits with 0; a second one exits at once.`
@@ -58,7 +62,18 @@ func (t trainCommand) Run(term *terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	result, err := pretrain(term, c, t.logFlags, t.AcceptChange, nil)
+	o := sessionOptions{config: c, acceptChange: t.AcceptChange}
+	if t.Cooldown != "" {
+		cool, done, err := t.openCooldown(term, c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		o.config, o.cooldown = quiet(c), cool
+	} else if t.Steps != 0 {
+		return usage("--steps is of --cooldown; the length of a run is train.steps: --set train.steps=%d", t.Steps)
+	}
+	result, err := pretrain(term, o, t.logFlags, nil)
 	if err != nil {
 		return err
 	}
@@ -82,13 +97,13 @@ func (t trainCommand) Run(term *terminal) error {
 
 // pretrain runs to the end and writes the report. finish, if not nil, is called before the report with a run that reached
 // its end.
-func pretrain(term *terminal, c *config.Config, lf logFlags, acceptChange bool, finish func(*session) error) (outcome, error) {
-	if err := checkProbes(c); err != nil {
+func pretrain(term *terminal, o sessionOptions, lf logFlags, finish func(*session) error) (outcome, error) {
+	if err := checkProbes(o.config); err != nil {
 		return outcome{}, err
 	}
-	writer := &lateWriter{Writer: term.err}
-	log := lf.logger(writer)
-	return runSessions(term, sessionOptions{config: c, log: log, writer: writer, acceptChange: acceptChange, also: term.also}, nil, finish)
+	o.writer = &lateWriter{Writer: term.err}
+	o.log, o.also = lf.logger(o.writer), term.also
+	return runSessions(term, o, nil, finish)
 }
 
 func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome, error) {
@@ -136,6 +151,14 @@ func (s *session) outcome(sum train.Summary) (outcome, error) {
 		Checkpoint:      s.place(sum.Checkpoint),
 		ImagesPerSecond: sum.ImagesPerSecond, DataWait: sum.DataWait, Stopped: sum.Stopped, BadImages: s.bad,
 	}, nil
+}
+
+// origin is where the checkpoint is that the session goes on from.
+func (s *session) origin() string {
+	if s.branches {
+		return s.cooldown.path
+	}
+	return s.place(s.fromName)
 }
 
 // place is where the checkpoint of a name is.
