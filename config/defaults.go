@@ -58,7 +58,7 @@ func defaultTrain() Train {
 		Arch: "resnet50", Width: 64, Stem: "imagenet", Head: "mlp", Activation: "relu", Dim: 128,
 		Mechanism: "moco", M: 0.999, BankMomentum: 0.5, T: 0.2, Accumulate: 1, // Batch, K and BNGroups: auto
 		Epochs:  200,
-		Backend: "auto", Precision: "f32", Devices: 1,
+		Backend: "auto", Precision: "f32", Devices: 1, BN: "groups",
 		Optimizer: Optimizer{
 			Name: "sgd", LR: 0.03, Momentum: 0.9, WeightDecay: 1e-4,
 			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8,

@@ -63,6 +63,14 @@ func (c *Config) partRules(k *checker) {
 		}
 		k.fail(fmt.Sprintf("%d does not divide %s (%d); use a divisor of it or auto", t.BNGroups, of, part), "train.bn_groups", "train.batch", "train.accumulate")
 	}
+	if part := t.Batch / t.Accumulate; part%t.Devices != 0 {
+		k.fail(fmt.Sprintf("%d devices cannot share %s of %d images evenly; use a divisor of it", t.Devices, choose(t.Accumulate > 1, "a part", "a batch"), part),
+			"train.devices", "train.batch", "train.accumulate")
+	}
+	if t.BN == "groups" && t.Devices > 1 && t.BNGroups%t.Devices != 0 {
+		k.fail(fmt.Sprintf("%d is no multiple of devices (%d), so that every normalisation would wait for other devices; use a multiple of devices or auto, or bn: plain or sync",
+			t.BNGroups, t.Devices), "train.bn_groups", "train.devices")
+	}
 }
 
 func (c *Config) scheduleRules(k *checker) {

@@ -21,6 +21,7 @@ type Train struct {
 	BankMomentum float64   `yaml:"bank_momentum" range:"[0,1)" change:"accept" doc:"Momentum of memory_bank: the share of an image's entry that stays when the image is seen again."`
 	T            float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
 	Symmetric    bool      `yaml:"symmetric" change:"accept" doc:"Take both views as queries, each against the other's keys: the loss is the sum of both, and a step puts the keys of both into the queue. Not for memory_bank."`
+	BN           string    `yaml:"bn" allowed:"groups|plain|sync" change:"accept" doc:"Over which images of a batch activations are normalised: in bn_groups groups, plain (those of one device) or sync (all of the batch, at the price of some dozens of exchanges a step between several devices)."`
 	BNGroups     int       `yaml:"bn_groups" range:"[1,)" auto:"true" unit:"groups" change:"accept" doc:"Groups of a batch, or of each of its parts (accumulate), that are batch-normalised apart, with keys shuffled between them, so that the encoder cannot cheat; auto takes 32 images a group."`
 	Batch        int       `yaml:"batch" range:"[2,)" auto:"true" unit:"images" change:"accept" doc:"Images of one optimisation step. auto takes 256, and less for fewer than 1,024 images: a power of two, at most a quarter of them."`
 	Accumulate   int       `yaml:"accumulate" range:"[1,)" unit:"parts" change:"accept" doc:"Equal parts that a batch is computed in, one after another, before one update by the mean of their gradients: less memory, one learning rate. bn_groups are of a part, and so are the negatives of end_to_end."`
@@ -29,7 +30,7 @@ type Train struct {
 	Seed         uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
 	Backend      string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
 	Precision    string    `yaml:"precision" allowed:"f32|bf16" change:"accept" doc:"Number format of activations and convolutions, forwards and backwards: f32, or bf16 (XLA only), the faster on a GPU. Weights, optimizer, BatchNorm's arithmetic, head and loss are f32 in both."`
-	Devices      int       `yaml:"devices" range:"[1,1]" unit:"devices" change:"accept" doc:"Devices that share a batch."`
+	Devices      int       `yaml:"devices" range:"[1,)" unit:"devices" change:"accept" doc:"Devices of this machine that share a batch (XLA): each has a copy of the weights and computes on an equal part of the images; bn_groups must be a multiple of them. The results are those of one device, to rounding."`
 	InitFrom     string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
 	Optimizer    Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
 	Schedule     Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`

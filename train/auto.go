@@ -25,12 +25,13 @@ func AutoK(images int64, keys int) int {
 	return max(k/keys*keys, keys)
 }
 
-// AutoGroups is how many BatchNorm groups leave at least 32 images in each.
-func AutoGroups(batch int) int {
-	for groups := batch / 32; groups > 1; groups-- {
+// AutoGroups is how many BatchNorm groups leave at least 32 images in each, a multiple of the devices that share the batch;
+// one a device where that leaves fewer.
+func AutoGroups(batch, devices int) int {
+	for groups := batch / 32 / devices * devices; groups > devices; groups -= devices {
 		if batch%groups == 0 {
 			return groups
 		}
 	}
-	return 1
+	return devices
 }

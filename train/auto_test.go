@@ -32,9 +32,12 @@ func TestAutoBatch(t *testing.T) {
 }
 
 func TestAutoGroups(t *testing.T) {
-	for batch, want := range map[int]int{2: 1, 32: 1, 63: 1, 64: 2, 100: 2, 256: 8, 97: 1} {
-		if got := train.AutoGroups(batch); got != want {
-			t.Errorf("batch %d: %d, want %d", batch, got, want)
+	for c, want := range map[[2]int]int{
+		{2, 1}: 1, {32, 1}: 1, {63, 1}: 1, {64, 1}: 2, {100, 1}: 2, {256, 1}: 8, {97, 1}: 1,
+		{256, 2}: 8, {256, 8}: 8, {64, 8}: 8, {192, 4}: 4, {2048, 8}: 64,
+	} {
+		if got := train.AutoGroups(c[0], c[1]); got != want {
+			t.Errorf("batch %d on %d devices: %d, want %d", c[0], c[1], got, want)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (e *OutOfMemoryError) Unwrap() error { return e.Err }
 
 // failed explains an error of the device while it did something: memory that is too small, or else lost, if not nil.
 func (t *Trainer) failed(doing string, err, lost error) error {
-	if e := outOfMemory(err, t.options.Batch, t.options.Groups); e != nil {
+	if e := outOfMemory(err, t.options.Batch, max(t.options.groups(), t.options.devices())); e != nil {
 		return fmt.Errorf("%s: %w", doing, e)
 	}
 	if lost != nil {

@@ -26,10 +26,9 @@ func report(measures, norm *Node) *Node {
 }
 
 // measure is the report without the gradient norm, which comes last: loss is a scalar, q [B, dim] the queries'
-// embeddings, positive [B, 1] and negative [B, K] their similarities.
+// embeddings, rows of length 1, positive [B, 1] and negative [B, K] their similarities.
 func measure(loss, q, positive, negative *Node) *Node {
-	q = graph.StopGradient(q)
-	centred := graph.Sub(q, graph.ReduceAndKeep(q, graph.ReduceMean, 0))
+	variances, covariance := secondMoments(graph.StopGradient(q))
 	better := betterNegatives(positive, negative)
 	return graph.StopGradient(graph.Concatenate(scalars(
 		loss,
@@ -37,8 +36,8 @@ func measure(loss, q, positive, negative *Node) *Node {
 		graph.ReduceAllMean(negative),
 		shareBelow(better, 1),
 		shareBelow(better, 5),
-		spread(centred),
-		effectiveRank(centred),
+		spread(variances),
+		effectiveRank(variances, covariance),
 	), 0))
 }
 
@@ -54,21 +53,33 @@ func shareBelow(x *Node, limit float64) *Node {
 	return graph.ReduceAllMean(graph.ConvertDType(below, dtypes.Float32))
 }
 
-// spread is the mean over dimensions of the standard deviation over the batch, times sqrt(dim): 1 for embeddings
-// spread over the sphere, 0 for collapsed ones. centred are the embeddings [B, dim] less their mean.
-func spread(centred *Node) *Node {
-	deviation := graph.Sqrt(graph.ReduceMean(graph.Square(centred), 0))
-	return graph.MulScalar(graph.ReduceAllMean(deviation), math.Sqrt(float64(centred.Shape().Dimensions[1])))
+// noVariance is the sum of the variances of unit vectors below which rounding may be all of it.
+const noVariance = 1e-5
+
+// secondMoments are the variances [dim] and the covariance [dim, dim] over the rows of q [B, dim]. Sums of products less products
+// of means lose nothing that counts in vectors of length 1, and let devices that share the batch exchange all they have
+// summed up at once: centred vectors would wait for their mean first.
+func secondMoments(q *Node) (variances, covariance *Node) {
+	mean := graph.ReduceAndKeep(q, graph.ReduceMean, 0)
+	products := graph.DotGeneral(q, []int{0}, nil, q, []int{0}, nil)
+	covariance = graph.Sub(graph.MulScalar(products, 1/float64(q.Shape().Dimensions[0])), graph.DotGeneral(mean, []int{0}, nil, mean, []int{0}, nil))
+	variances = graph.Sub(graph.ReduceMean(graph.Square(q), 0), graph.Square(graph.Squeeze(mean, 0)))
+	return graph.MaxScalar(variances, 0), covariance
 }
 
-// effectiveRank is the participation ratio (tr C)^2 / tr(C^2) of the covariance C of centred embeddings [B, dim]: n if
-// they vary alike in n directions and in no other, 0 if they do not vary. It needs no eigenvalues.
-func effectiveRank(centred *Node) *Node {
-	c := graph.DotGeneral(centred, []int{0}, nil, centred, []int{0}, nil) // B times the covariance: the factor cancels
-	total, squares := graph.ReduceAllSum(graph.Square(centred)), graph.ReduceAllSum(graph.Square(c))
-	one := graph.ScalarOne(c.Graph(), c.DType())
-	varies := graph.GreaterThan(squares, graph.ScalarZero(c.Graph(), c.DType()))
-	return graph.Div(graph.Square(total), graph.Where(varies, squares, one))
+// spread is the mean over dimensions of the standard deviation over the batch, times sqrt(dim): 1 for embeddings
+// spread over the sphere, 0 for collapsed ones.
+func spread(variances *Node) *Node {
+	return graph.MulScalar(graph.ReduceAllMean(graph.Sqrt(variances)), math.Sqrt(float64(variances.Shape().Dimensions[0])))
+}
+
+// effectiveRank is the participation ratio (tr C)^2 / tr(C^2) of the covariance C: n if embeddings vary alike in n
+// directions and in no other, 0 if they do not vary. It needs no eigenvalues.
+func effectiveRank(variances, covariance *Node) *Node {
+	total, squares := graph.ReduceAllSum(variances), graph.ReduceAllSum(graph.Square(covariance))
+	limit := graph.Scalar(total.Graph(), total.DType(), noVariance)
+	varies := graph.GreaterThan(total, limit)
+	return graph.Where(varies, graph.Div(graph.Square(total), graph.Where(varies, squares, limit)), graph.ZerosLike(total))
 }
 
 // scalars makes vectors of one element.

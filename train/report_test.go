@@ -62,7 +62,7 @@ func TestReportOfKnownEmbeddings(t *testing.T) {
 	}
 }
 
-// The participation ratio by its definition, from the covariance in float64.
+// The participation ratio of unit vectors by its definition, from the covariance in float64.
 func TestEffectiveRankIsTheParticipationRatio(t *testing.T) {
 	const batch, dim = 16, 5
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -70,8 +70,9 @@ func TestEffectiveRankIsTheParticipationRatio(t *testing.T) {
 	for i := range q {
 		q[i] = make([]float32, dim)
 		for j := range q[i] {
-			q[i][j] = float32(rng.NormFloat64()/float64(1+j) + 3)
+			q[i][j] = float32(rng.NormFloat64()/float64(1+j) + .5)
 		}
+		unit(q[i])
 	}
 	var mean [dim]float64
 	var c [dim][dim]float64
@@ -104,6 +105,16 @@ func TestEffectiveRankIsTheParticipationRatio(t *testing.T) {
 	}
 	if got := float64(reportOf(t, q, one, one)[reportRank]); math.Abs(got-want) > 1e-5*want {
 		t.Errorf("effective rank %v, want %v", got, want)
+	}
+}
+
+func unit(row []float32) {
+	var sum float64
+	for _, x := range row {
+		sum += float64(x) * float64(x)
+	}
+	for i := range row {
+		row[i] /= float32(math.Sqrt(sum))
 	}
 }
 

@@ -51,7 +51,7 @@ func (t *Trainer) forward(g *graph.Graph, encoder string, differentiated bool) f
 		options:  t.options.Encoder,
 		layers:   t.layers(differentiated),
 		lookup:   func(name string) *model.Variable { return t.variable(encoder + "/" + name) },
-		groups:   t.options.Groups,
+		groups:   t.options.groups(),
 		momentum: graph.Const(g, float32(batchNormMomentum)),
 	}
 }

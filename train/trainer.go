@@ -30,7 +30,9 @@ type Options struct {
 	T          float64     // temperature
 	Symmetric  bool        // both views are queries: the loss is the sum, and a step brings the keys of both
 	Accumulate int         // parts of a batch, computed one after another before the one update; 0 is 1
-	Groups     int         // BatchNorm groups of a part (shuffle-BN on one device); divides it
+	BN         BatchNorm   // over which images activations are normalised
+	Groups     int         // of BNGroups: how many in a part (shuffle-BN on one device); divides it
+	Devices    int         // that share a batch; 0 is 1
 	Precision  Precision   // of activations and convolutions
 	Mean, Std  [3]float32
 	Optimizer  OptimizerOptions
@@ -56,12 +58,11 @@ func (o Options) Validate() error {
 		return fmt.Errorf("train: views of %d pixels; use at least 8", o.Size)
 	case o.Accumulate < 0 || o.Batch%o.parts() != 0 || o.Batch/o.parts() < 2:
 		return fmt.Errorf("train: a batch of %d cannot be cut into %d equal parts of 2 images or more; change train.accumulate", o.Batch, o.Accumulate)
-	case o.Groups < 1 || o.Batch/o.parts()%o.Groups != 0:
-		return fmt.Errorf("train: %d BatchNorm groups do not divide the batch of %d%s; change train.bn_groups", o.Groups, o.Batch/o.parts(), o.ofParts())
-	case o.Encoder.Head == headMLPBN && o.Batch/o.parts() == o.Groups:
-		return fmt.Errorf("train: %d BatchNorm groups leave the head mlp_bn one row each; lower train.bn_groups or choose another train.head", o.Groups)
 	case o.T <= 0:
 		return fmt.Errorf("train: the temperature must be above 0, got %v; change train.t", o.T)
+	}
+	if err := o.validateDevices(); err != nil {
+		return err
 	}
 	if err := o.validateMechanism(); err != nil {
 		return err
@@ -79,6 +80,7 @@ type Trainer struct {
 	backend    *Backend
 	options    Options
 	layout     Layout
+	devices    devices
 	parameters []Parameter // of an encoder
 	mechanism  mechanism
 	weights    []weight // what gradients move
@@ -99,7 +101,14 @@ func New(backend *Backend, o Options) (*Trainer, error) {
 	if err := o.Precision.runsIn(backend.Layout()); err != nil {
 		return nil, err
 	}
-	t := &Trainer{backend: backend, options: o, layout: backend.Layout(), parameters: o.Encoder.Parameters(), store: model.NewStore()}
+	spread, err := newDevices(backend, o.devices())
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{
+		backend: backend, options: o, layout: backend.Layout(), devices: spread,
+		parameters: o.Encoder.Parameters(), store: model.NewStore(),
+	}
 	t.mechanism = newMechanism(t)
 	for _, encoder := range t.mechanism.trained() {
 		for _, p := range t.parameters {
@@ -227,11 +236,15 @@ func (t *Trainer) Compile() (err error) {
 	if err != nil {
 		return fmt.Errorf("compile step: %w", err)
 	}
+	if err := t.devices.distribute(exec, t.mechanism.arguments()); err != nil {
+		return fmt.Errorf("compile step: %w", err)
+	}
 	var inputs []shapes.Shape
 	for _, a := range t.mechanism.arguments() {
 		inputs = append(inputs, a.shape)
 	}
-	if _, err := exec.Compile(append(inputs, shapes.Make(dtypes.Float32, 3))...); err != nil {
+	inputs = append(inputs, shapes.Make(dtypes.Float32, 3))
+	if _, err := exec.Compile(t.devices.shapes(inputs)...); err != nil {
 		return t.failed("compile step", err, nil)
 	}
 	t.exec = exec
@@ -274,41 +287,39 @@ func (t *Trainer) fits(b *augment.Batch) error {
 	return nil
 }
 
-// copy brings what the step takes of a batch to the device.
+// copy brings what the step takes of a batch to the devices.
 func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 	values, err := t.mechanism.feed(b)
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
 	}
 	for i, a := range t.mechanism.arguments() {
-		switch value := values[i].(type) {
-		case []byte:
-			values[i], err = tensors.FromRaw(t.backend.Backend, 0, a.shape, value)
-		case []int32:
-			values[i] = tensors.FromFlatDataAndDimensions(value, a.shape.Dimensions...)
-		}
-		if err != nil {
+		if values[i], err = t.devices.place(a.shape, values[i]); err != nil {
+			free(values[:i])
 			return nil, t.failed(fmt.Sprintf("copy %s to the device", a.name), err, nil)
 		}
 	}
 	return values, nil
 }
 
-// execute runs the compiled step; tensors among the arguments are freed.
+// execute runs the compiled step on arguments as copy makes them, and frees them.
 func (t *Trainer) execute(arguments []any, rate float64) (outputs []*tensors.Tensor, err error) {
 	doing := fmt.Sprintf("step %d", t.done+1)
+	defer free(arguments)
 	hyper := t.options.Optimizer.hyper(rate, t.done-t.discards.Total)
-	outputs, err = run(t.exec, append(slices.Clip(arguments), hyper[:]))
-	for _, a := range arguments {
-		if tensor, ok := a.(*tensors.Tensor); ok {
-			tensor.FinalizeAll()
-		}
+	last, err := t.devices.numbers(hyper[:])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
+	defer free([]any{last})
+	outputs, err = run(t.exec, append(slices.Clip(arguments), last))
 	if err != nil {
 		return nil, t.failed(doing, err, ErrLost)
 	}
 	t.done++
-	return outputs, nil
+	each := len(outputs) / t.devices.n
+	free(outputs[each:]) // the other devices' copies
+	return outputs[:each], nil
 }
 
 // run executes; a panic within is an error too.

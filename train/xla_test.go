@@ -33,12 +33,12 @@ func xlaBackend(t testing.TB, devices int) *Backend {
 	return b
 }
 
-// noiseSteps takes n steps on views drawn from the step's number and returns the results.
+// noiseSteps takes n steps, on views drawn from the step's number, and returns the results.
 func noiseSteps(t *testing.T, trainer *Trainer, n int) []StepResult {
 	t.Helper()
 	results := make([]StepResult, n)
 	for i := range results {
-		r, err := trainer.Step(t.Context(), noiseBatch(t, trainer.Options(), uint64(i)))
+		r, err := trainer.Step(t.Context(), noiseBatch(t, trainer.Options(), uint64(trainer.Steps())))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ type benchStepCommand struct {
 	K          int    `default:"4096" help:"Length of the queue."`
 	BNGroups   int    `name:"bn-groups" default:"4" help:"BatchNorm groups of a batch."`
 	Accumulate int    `default:"1" help:"Parts that a batch is computed in."`
+	Devices    int    `default:"1" help:"Devices that share a batch (XLA)."`
 	Steps      int    `default:"10" help:"Steps to measure, after two of warm-up."`
 	Backend    string `default:"auto" help:"As train.backend."`
 	Precision  string `default:"f32" help:"Number format: f32, or bf16 (XLA only)."`
@@ -60,6 +61,7 @@ type stepFigures struct {
 	Accumulate      int     `json:"accumulate"`
 	Steps           int     `json:"steps"`
 	Precision       string  `json:"precision"`
+	Devices         int     `json:"devices"`
 }
 
 // Run implements the command.
@@ -99,6 +101,7 @@ func (b benchStepCommand) options() (train.Options, error) {
 		"train.arch=" + b.Arch, fmt.Sprint("train.width=", b.Width), "train.stem=" + b.Stem,
 		fmt.Sprint("augment.size=", b.Size), fmt.Sprint("train.batch=", b.Batch), fmt.Sprint("train.k=", b.K),
 		fmt.Sprint("train.bn_groups=", b.BNGroups), fmt.Sprint("train.accumulate=", b.Accumulate), "train.precision=" + b.Precision,
+		fmt.Sprint("train.devices=", b.Devices),
 		"train.schedule.name=constant", fmt.Sprint("train.steps=", stepWarmUp+b.Steps),
 	})
 	if err != nil {
@@ -111,7 +114,7 @@ func (b benchStepCommand) options() (train.Options, error) {
 func (b benchStepCommand) measure(ctx context.Context, backend *train.Backend, o train.Options) (*stepFigures, error) {
 	trainer, err := train.New(backend, o)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	defer trainer.Close()
 	started := time.Now()
@@ -121,7 +124,7 @@ func (b benchStepCommand) measure(ctx context.Context, backend *train.Backend, o
 	f := &stepFigures{
 		Backend: backend.Config, Why: backend.Why, CompileSeconds: time.Since(started).Seconds(),
 		Arch: b.Arch, Width: b.Width, Stem: b.Stem, Size: b.Size, Batch: b.Batch, K: b.K, BNGroups: b.BNGroups, Accumulate: b.Accumulate,
-		Steps: b.Steps, Precision: b.Precision,
+		Steps: b.Steps, Precision: b.Precision, Devices: b.Devices,
 	}
 	if _, err := timeSteps(ctx, trainer, stepWarmUp); err != nil {
 		return nil, err

@@ -89,7 +89,7 @@ func TestBenchRefuses(t *testing.T) {
 		"bad to decode":    {[]string{"decode", "--data", bad, "--seconds", "0.1"}, exitFailed, []string{"none of 1 images can be decoded"}},
 		"decode no time":   {[]string{"decode", "--data", dir, "--seconds", "NaN"}, exitUsage, []string{"--seconds"}},
 		"workers":          {[]string{"decode", "--data", dir, "--workers", "-1"}, exitUsage, []string{"--workers"}},
-		"precision":        {[]string{"step", "--precision", "bf16"}, exitUsage, []string{"train.precision", "bf16"}},
+		"precision":        {[]string{"step", "--backend", "go", "--precision", "bf16"}, exitUsage, []string{"train.precision", "bf16"}},
 		"arch":             {[]string{"step", "--arch", "vgg"}, exitUsage, []string{"train.arch", "vgg"}},
 		"short queue":      {[]string{"step", "--k", "8"}, exitUsage, []string{"train.k"}},
 		"no steps":         {[]string{"step", "--steps", "0"}, exitUsage, []string{"--steps 0"}},

@@ -103,7 +103,8 @@ func trainOptions(c *config.Config, images int64) train.Options {
 	t := c.Train
 	o := train.Options{
 		Encoder: encoderOptions(t), Mechanism: train.Mechanism(t.Mechanism), Size: c.Augment.Size, Batch: t.Batch,
-		K: t.K, M: t.M, T: t.T, Symmetric: t.Symmetric, Accumulate: t.Accumulate, Bank: train.BankOptions{Momentum: t.BankMomentum}, Groups: t.BNGroups, Precision: train.Precision(t.Precision),
+		K: t.K, M: t.M, T: t.T, Symmetric: t.Symmetric, Accumulate: t.Accumulate, Bank: train.BankOptions{Momentum: t.BankMomentum},
+		BN: train.BatchNorm(t.BN), Groups: t.BNGroups, Devices: t.Devices, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,
@@ -132,7 +133,7 @@ func resolved(c *config.Config, images int64) *config.Config {
 		r.Train.K = train.AutoK(images, keysOf(r.Train))
 	}
 	if r.Train.BNGroups == 0 {
-		r.Train.BNGroups = train.AutoGroups(r.Train.Batch / r.Train.Accumulate)
+		r.Train.BNGroups = train.AutoGroups(r.Train.Batch/r.Train.Accumulate, r.Train.Devices)
 	}
 	if r.Train.Schedule.DecaySteps == 0 {
 		total := totalSteps(&r, images)
