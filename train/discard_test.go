@@ -75,10 +75,10 @@ func TestWriteBack(t *testing.T) {
 	}
 }
 
-// poison makes one bias of the key encoder's head no number, and returns what puts it right.
-func poison(t *testing.T, trainer *Trainer) (cure func()) {
+// poison makes one bias of an encoder's head no number, and returns what puts it right.
+func poison(t *testing.T, trainer *Trainer, encoder string) (cure func()) {
 	t.Helper()
-	const name = keyEncoder + "/fc.2.bias"
+	name := encoder + "/fc.2.bias"
 	good, err := trainer.floats(name)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestDiscardedStepChangesNothing(t *testing.T) {
 			trainer := newTrainer(t, o)
 			batches := input{images: 10}.open(t)
 			steps(t, trainer, batches, 2)
-			cure := poison(t, trainer)
+			cure := poison(t, trainer, keyEncoder)
 			before := checkpointOf(t, trainer)
 			r := steps(t, trainer, batches, 1)
 			if !r.Discarded || r.Step != 3 || !math.IsNaN(r.Loss) || trainer.Steps() != 3 {
@@ -123,11 +123,45 @@ func TestDiscardedStepChangesNothing(t *testing.T) {
 	}
 }
 
+// Whatever a mechanism changes, a queue, a bank, two encoders, with views and parts as many as there may be.
+func TestDiscardedStepOfEveryMechanism(t *testing.T) {
+	in := input{images: 10}
+	all := map[string]Options{"symmetric": tiny(), "in parts": tiny()}
+	for mechanism, o := range mechanisms(t, in) {
+		all[string(mechanism)] = o
+	}
+	for name, o := range all {
+		t.Run(name, func(t *testing.T) {
+			switch name {
+			case "symmetric":
+				o.Symmetric, o.K = true, 8
+			case "in parts":
+				o.Accumulate, o.Groups = 2, 1
+			}
+			trainer := newTrainer(t, o)
+			batches := in.open(t)
+			steps(t, trainer, batches, 1)
+			cure := poison(t, trainer, queryEncoder)
+			before := checkpointOf(t, trainer)
+			if r := steps(t, trainer, batches, 1); !r.Discarded {
+				t.Errorf("%+v, want a discarded step", r)
+			}
+			after := checkpointOf(t, trainer)
+			after.Step = before.Step
+			sameState(t, "after a discarded step", after, before)
+			cure()
+			if r := steps(t, trainer, batches, 1); r.Discarded {
+				t.Errorf("after the cure: %+v", r)
+			}
+		})
+	}
+}
+
 // The second of two discarded steps is before a checkpoint, the third after it.
 func TestDiscardsSurviveAResume(t *testing.T) {
 	trainer := newTrainer(t, tiny())
 	batches := input{images: 10}.open(t)
-	poison(t, trainer)
+	poison(t, trainer, keyEncoder)
 	steps(t, trainer, batches, 2)
 	c := checkpointOf(t, trainer)
 	c.Extra = map[string]json.RawMessage{}
@@ -164,7 +198,7 @@ func TestLoopHandsOverDiscardedSteps(t *testing.T) {
 	hooks := d.hooks()
 	hooks.Batch = func(b *augment.Batch) error {
 		if trainer.Steps() == 2 {
-			keys, cure = sampleKeys(b), poison(t, trainer)
+			keys, cure = sampleKeys(b), poison(t, trainer, keyEncoder)
 		}
 		return nil
 	}
@@ -201,7 +235,7 @@ func TestLoopEndsAtTheThirdDiscard(t *testing.T) {
 	store := &memoryStore{}
 	hooks := d.hooks()
 	hooks.Discarded = func(samples []DiscardedSample) error { d.note("discarded %d", samples[0].Step); return nil }
-	poison(t, trainer)
+	poison(t, trainer, keyEncoder)
 	loop := NewLoop(trainer, store, LoopOptions{Steps: 50}, hooks, nil, "")
 	_, err := loop.Run(t.Context(), input{images: 10}.open(t))
 	if !errors.Is(err, ErrNotFinite) {

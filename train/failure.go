@@ -15,8 +15,8 @@ var ErrLost = errors.New("the device failed, and weights are lost with the step"
 // OutOfMemoryError says that the device's memory is too small for the step. To try again is of no use.
 type OutOfMemoryError struct {
 	Need, Free int64 // bytes: what could not be allocated, and what was free; 0 where the backend does not say
-	Batch      int   // images of the step
-	Fits       int   // a batch that should do, in proportion; 0: none
+	Batch      int   // images computed at once: of the step, or of a part
+	Fits       int   // a batch, or a part of one, that should do, in proportion; 0: none
 	Err        error // the backend's words
 }
 
@@ -34,7 +34,7 @@ func (e *OutOfMemoryError) Error() string {
 	if e.Fits == 0 {
 		return text + "; use a smaller encoder or smaller views (train.arch, augment.size)"
 	}
-	return text + fmt.Sprintf("; set train.batch: %d or less, which should fit in proportion", e.Fits)
+	return text + fmt.Sprintf("; %d or less should fit, in proportion: set train.batch, or train.accumulate for parts of it", e.Fits)
 }
 
 // Unwrap returns the backend's error.
@@ -42,7 +42,7 @@ func (e *OutOfMemoryError) Unwrap() error { return e.Err }
 
 // failed explains an error of the device while it did something: memory that is too small, or else lost, if not nil.
 func (t *Trainer) failed(doing string, err, lost error) error {
-	if e := outOfMemory(err, t.options.Batch, max(t.options.groups(), t.options.devices())); e != nil {
+	if e := outOfMemory(err, t.options.Batch/t.options.parts(), max(t.options.groups(), t.options.devices())); e != nil {
 		return fmt.Errorf("%s: %w", doing, e)
 	}
 	if lost != nil {

@@ -13,19 +13,19 @@ func TestOutOfMemoryIsExplained(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{
 			"RESOURCE_EXHAUSTED: Out of memory while trying to allocate 21474836480 bytes.",
-			"20.0 GiB are needed in one piece, and the backend does not say how much is free; set train.batch: 128 or less",
+			"20.0 GiB are needed in one piece, and the backend does not say how much is free; 128 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 		{
 			"RESOURCE_EXHAUSTED: Out of memory allocating 1048576 bytes",
-			"1 MiB are needed in one piece, and the backend does not say how much is free; set train.batch: 128 or less",
+			"1 MiB are needed in one piece, and the backend does not say how much is free; 128 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 		{
 			"RESOURCE_EXHAUSTED: Failed to allocate request for 40.00GiB (42949672960B) on device ordinal 0\nStats:\nLimit:     42949672960\nInUse:     10737418240\n",
-			"40.0 GiB are needed in one piece and 30.0 GiB are free; set train.batch: 192 or less",
+			"40.0 GiB are needed in one piece and 30.0 GiB are free; 192 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 		{
 			"RESOURCE_EXHAUSTED: Attempting to reserve 9.00G at the bottom of memory. That was not possible. There are 6.75G free, 0B reserved, and 6.75G reservable.",
-			"9.0 GiB are needed in one piece and 6.8 GiB are free; set train.batch: 192 or less",
+			"9.0 GiB are needed in one piece and 6.8 GiB are free; 192 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 		{
 			"RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1099511627776 bytes; 1048576 bytes free",
@@ -33,11 +33,11 @@ func TestOutOfMemoryIsExplained(t *testing.T) {
 		},
 		{
 			"Resource_Exhausted: too many buffers",
-			"the backend does not say how much is needed; set train.batch: 128 or less",
+			"the backend does not say how much is needed; 128 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 		{
 			"CUDA_ERROR_OUT_OF_MEMORY: out of memory: 4.5 GiB free",
-			"the backend does not say how much is needed; set train.batch: 128 or less",
+			"the backend does not say how much is needed; 128 or less should fit, in proportion: set train.batch, or train.accumulate for parts of it",
 		},
 	} {
 		cause := errors.New(c.text)

@@ -15,7 +15,7 @@ type StepResult struct {
 	// sphere, 0 when collapsed.
 	Spread float64 `json:"spread"`
 	// EffectiveRank is the participation ratio (tr C)^2 / tr(C^2) of the covariance C of the queries: in how many
-	// directions they vary, at most dim and less than the batch.
+	// directions they vary, at most dim and less than the batch. With Options.Accumulate spread and rank are means over parts.
 	EffectiveRank   float64 `json:"effective_rank"`
 	GradNorm        float64 `json:"grad_norm"`           // global L2 norm of the gradient, before clipping
 	QueueAge        float64 `json:"queue_age"`           // mean age of the queue's keys, steps; 0 without any

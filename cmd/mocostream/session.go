@@ -463,7 +463,7 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 	}
 	s.in.finished(s.loop.Token().Position)
 	bar.Update(cliprogress.Line{
-		Step: r.Step, Epoch: r.Epoch, Loss: r.Loss, ImagesPerSecond: r.ImagesPerSecond, DataWait: r.DataWait,
+		Step: r.Step, Epoch: r.Epoch, Loss: r.Loss, ImagesPerSecond: r.ImagesPerSecond, DataWait: r.DataWait, Note: s.note(),
 	})
 	s.last = r
 	s.watch.step(r)
@@ -474,6 +474,14 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 		return err
 	}
 	return s.carefully(ctx, r.Step)
+}
+
+// note is a word on the progress line; "" for a run that goes well.
+func (s *session) note() string {
+	if n := s.trainer.Discards().Total; n > 0 {
+		return fmt.Sprintf("%d steps discarded", n)
+	}
+	return ""
 }
 
 // saved does what must wait until a checkpoint is durable.
