@@ -111,10 +111,11 @@ type features struct {
 	x      map[string][]float32
 }
 
-func embed(t *testing.T, checkpoint, data string) features {
+func embed(t *testing.T, checkpoint, data string, more ...string) features {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "x.parquet")
-	got := program(t, "embed", "--backend", "go", "--checkpoint", checkpoint, "--data", data, "--out", out, "--json").want(t, exitOK).object(t)
+	args := append([]string{"embed", "--backend", "go", "--checkpoint", checkpoint, "--data", data, "--out", out, "--json"}, more...)
+	got := program(t, args...).want(t, exitOK).object(t)
 	f := readParquet(t, out)
 	if got["images"] != float64(len(f.x)) {
 		t.Errorf("%d rows, printed %v", len(f.x), got)
@@ -221,14 +222,14 @@ func checkInitFrom(t *testing.T, runDir, dir string) {
 }
 
 // untouched is a run with weights from a folder, as stopped before its first step.
-func untouched(t *testing.T, dir, from string) (runDir string) {
+func untouched(t *testing.T, dir, from string, set ...string) (runDir string) {
 	t.Helper()
 	runDir = filepath.Join(t.TempDir(), "run")
 	stop := make(chan struct{})
 	close(stop)
 	var out, log bytes.Buffer
 	term := &terminal{out: &out, err: &log, ctx: t.Context(), stop: stop}
-	_, parsed := parse(tiny(runDir, "ingest.dir="+dir, "train.init_from="+from, "train.seed=9"), &out, &log)
+	_, parsed := parse(tiny(runDir, append(set, "ingest.dir="+dir, "train.init_from="+from, "train.seed=9")...), &out, &log)
 	if err := parsed.Run(term); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
