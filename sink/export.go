@@ -56,7 +56,7 @@ func Export(dir string, ck *train.Checkpoint, o ExportOptions) error {
 	if err := safetensors.WriteFile(filepath.Join(dir, modelFile), tensors, map[string]string{"format": "pt"}); err != nil {
 		return fmt.Errorf("export step %d: %w", ck.Step, err)
 	}
-	if err := replaceFile(filepath.Join(dir, "config.json"), config); err != nil {
+	if err := replaceFile(filepath.Join(dir, exportConfigFile), config); err != nil {
 		return fmt.Errorf("export step %d: %w", ck.Step, err)
 	}
 	if inTorchvision(ck.Encoder) {

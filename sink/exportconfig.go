@@ -66,7 +66,7 @@ func exportConfig(step int64, e train.EncoderOptions, o ExportOptions) ([]byte, 
 			CropPct: 0.875, CropMode: "center", Interpolation: "bilinear",
 			PoolSize: [2]int{pool, pool}, FirstConv: "conv1", Classifier: "fc",
 		},
-		Format: "mocostream", Names: names, Encoder: o.Encoder, Step: step,
+		Format: exportFormat, Names: names, Encoder: o.Encoder, Step: step,
 		Width: e.Width, Stem: e.Stem, Head: e.Head, Dim: e.Dim, Activation: e.Activation,
 	}, "", "  ")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"mocostream/internal/safetensors"
 
@@ -27,6 +28,8 @@ type EmbedderOptions struct {
 type Embedder struct {
 	backend  *Backend
 	options  EmbedderOptions
+	tensors  []Parameter // without those of the head where the weights have none
+	headless bool
 	store    *model.Store
 	infer    *model.Exec // images -> features, projections
 	estimate *model.Exec // images, momentum -> 0; moves the running statistics
@@ -41,7 +44,8 @@ func NewEmbedder(backend *Backend, o EmbedderOptions, seed uint64) (*Embedder, e
 	return newEmbedder(backend, o, "", weights)
 }
 
-// NewEmbedderFrom makes an embedder of a checkpoint's query ("q") or key ("k") encoder.
+// NewEmbedderFrom makes an embedder of a checkpoint's query ("q") or key ("k") encoder. One without any tensor of a head, as
+// exports are, has no projections.
 func NewEmbedderFrom(backend *Backend, o EmbedderOptions, c *Checkpoint, which string) (*Embedder, error) {
 	prefix, ok := map[string]string{"q": queryEncoder + ".", "k": keyEncoder + "."}[which]
 	if !ok {
@@ -59,7 +63,12 @@ func newEmbedder(backend *Backend, o EmbedderOptions, prefix string, weights []s
 	}
 	e := &Embedder{backend: backend, options: o, store: model.NewStore()}
 	have := byName(weights)
+	e.headless = !slices.ContainsFunc(weights, func(t safetensors.Tensor) bool { return strings.HasPrefix(t.Name, prefix+headPrefix) })
 	for _, p := range o.Encoder.Parameters() {
+		if e.headless && strings.HasPrefix(p.Name, headPrefix) {
+			continue
+		}
+		e.tensors = append(e.tensors, p)
 		values, err := floatsOf(have, prefix+p.Name, p.Shape)
 		if err != nil {
 			return nil, err
@@ -70,6 +79,12 @@ func newEmbedder(backend *Backend, o EmbedderOptions, prefix string, weights []s
 	}
 	return e, nil
 }
+
+// headPrefix begins the names of a head's tensors.
+const headPrefix = "fc."
+
+// HasHead says whether Embed gives projections.
+func (e *Embedder) HasHead() bool { return !e.headless }
 
 // Close frees compiled graphs and memory.
 func (e *Embedder) Close() {
@@ -93,15 +108,22 @@ func (e *Embedder) pass(groups int, momentum *Node) forward {
 	}
 }
 
-// Embed returns features [n, F] of the backbone, before any normalisation, and projections [n, dim] of the head for n
-// images pixels [n, Size, Size, 3].
+// outputs are the features and, with a head, the projections.
+func (e *Embedder) outputs(f forward, images *Node) []*Node {
+	features := f.features(images, e.options.Mean, e.options.Std)
+	if e.headless {
+		return []*Node{features}
+	}
+	return []*Node{features, f.head(features)}
+}
+
+// Embed returns features [n, F] of the backbone, before any normalisation, and projections [n, dim] of the head, none
+// without a head, for n images pixels [n, Size, Size, 3].
 func (e *Embedder) Embed(ctx context.Context, pixels []byte) (features, projections []float32, err error) {
 	defer recovered(&err, "embed images")
 	if e.infer == nil {
 		e.infer, err = model.NewExec(e.backend.Backend, e.store, func(_ *model.Scope, images *Node) []*Node {
-			f := e.pass(0, nil)
-			features := f.features(images, e.options.Mean, e.options.Std)
-			return []*Node{features, f.head(features)}
+			return e.outputs(e.pass(0, nil), images)
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("compile encoder: %w", err)
@@ -113,7 +135,9 @@ func (e *Embedder) Embed(ctx context.Context, pixels []byte) (features, projecti
 			return err
 		}
 		features = append(features, firstRows(outputs[0], n)...)
-		projections = append(projections, firstRows(outputs[1], n)...)
+		if !e.headless {
+			projections = append(projections, firstRows(outputs[1], n)...)
+		}
 		return nil
 	})
 	return features, projections, err
@@ -162,8 +186,8 @@ func (e *Embedder) Estimate(ctx context.Context, next func() ([]byte, error)) (e
 	defer recovered(&err, "estimate BatchNorm statistics")
 	if e.estimate == nil {
 		e.estimate, err = model.NewExec(e.backend.Backend, e.store, func(_ *model.Scope, images, momentum *Node) *Node {
-			f := e.pass(1, momentum)
-			return graph.ReduceAllSum(f.head(f.features(images, e.options.Mean, e.options.Std)))
+			outputs := e.outputs(e.pass(1, momentum), images)
+			return graph.ReduceAllSum(outputs[len(outputs)-1])
 		})
 		if err != nil {
 			return fmt.Errorf("compile encoder: %w", err)
@@ -208,7 +232,7 @@ func repeated(x []byte, n int) []byte {
 // Running returns BatchNorm's running statistics by torchvision's names.
 func (e *Embedder) Running() ([]safetensors.Tensor, error) {
 	var list []safetensors.Tensor
-	for _, p := range e.options.Encoder.Parameters() {
+	for _, p := range e.tensors {
 		if p.Trainable() {
 			continue
 		}

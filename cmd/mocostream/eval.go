@@ -33,8 +33,8 @@ type evalKNNCommand struct {
 
 // checkpointFlags name an encoder.
 type checkpointFlags struct {
-	Checkpoint string `required:"" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Step folder, or run folder (its newest whole checkpoint)."`
-	Encoder    string `enum:"q,k" default:"q" help:"Query (q) or key (k) encoder."`
+	Checkpoint string `required:"" placeholder:"DIR|s3://BUCKET/PREFIX" help:"Step folder, run folder (its newest whole checkpoint), or on a disk an export's folder."`
+	Encoder    string `enum:"q,k" default:"q" help:"Query (q) or key (k) encoder; an export of one has only that."`
 	Backend    string `default:"auto" help:"As train.backend."`
 	Workers    int    `help:"Goroutines that decode; 0: one a processor."`
 	bucketFlags
@@ -98,19 +98,31 @@ type encoderJob struct {
 
 // open reads the checkpoint and opens the backend.
 func (f checkpointFlags) open(term *terminal) (*encoderJob, error) {
-	folder, done, err := f.resolve(term, f.Checkpoint)
+	j, err := f.read(term)
 	if err != nil {
-		return nil, err
-	}
-	defer done()
-	j := &encoderJob{folder: folder, which: f.Encoder, workers: f.Workers}
-	if j.checkpoint, err = sink.Read(folder); err != nil {
 		return nil, err
 	}
 	if j.config, err = configOf(j.checkpoint); err != nil {
 		return nil, err
 	}
 	j.backend, err = train.OpenBackend(f.Backend)
+	return j, err
+}
+
+func (f checkpointFlags) read(term *terminal) (j *encoderJob, err error) {
+	j = &encoderJob{which: f.Encoder, workers: f.Workers}
+	if sink.IsExport(f.Checkpoint) {
+		j.folder = f.Checkpoint
+		j.checkpoint, j.which, err = sink.ReadExport(f.Checkpoint, f.Encoder)
+		return j, err
+	}
+	folder, done, err := f.resolve(term, f.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	j.folder = folder
+	j.checkpoint, err = sink.Read(folder)
 	return j, err
 }
 
@@ -149,6 +161,12 @@ func judge(ctx context.Context, j *encoderJob, k evalKNNCommand) (*scores, error
 		return nil, err
 	}
 	defer e.Close()
+	if !e.HasHead() {
+		if k.Features == "head" {
+			return nil, usage("--features head: %s has no head, only the backbone", k.Checkpoint)
+		}
+		k.Features = "backbone"
+	}
 	r, err := eval.KNN(ctx, e, pair.reference, pair.query, o, eval.BatchNorm(k.BN), votes)
 	if err != nil {
 		return nil, err

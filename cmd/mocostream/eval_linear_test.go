@@ -173,6 +173,23 @@ func TestEvalOfBuckets(t *testing.T) {
 	}
 }
 
+// An export is judged as the checkpoint that it is of, but for the head that it has not.
+func TestEvalOfExport(t *testing.T) {
+	runDir, set := finished(t)
+	known, asked := strings.TrimPrefix(set[0], "ingest.dir="), images(t, 18, 3)
+	export := filepath.Join(t.TempDir(), "encoder")
+	program(t, "export", "--checkpoint", runDir, "--out", export).want(t, exitOK)
+	args := []string{"eval", "knn", "--backend", "go", "--k", "5", "--reference", known, "--query", asked, "--json", "--checkpoint"}
+	of := program(t, append(args, runDir)...).want(t, exitOK).object(t)
+	got := program(t, append(args, export)...).want(t, exitOK).object(t)
+	if _, ok := got["head.top1"]; ok || got["top1"] != of["top1"] || got["top5"] != of["top5"] {
+		t.Errorf("of the export %v, of its checkpoint %v", got, of)
+	}
+	refused(t, program(t, append(args, export, "--features", "head")...), exitUsage, "--features head", "has no head")
+	refused(t, program(t, append(args, export, "--encoder", "k")...), exitFailed, "query encoder", "--encoder k")
+	program(t, linearOf(t, export, known, "--epochs", "1", "--lr", "0.5")...).want(t, exitOK)
+}
+
 // messages leaves the lines about progress out.
 func messages(err string) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(err, "\n"), func(line string) bool { return strings.Contains(line, "\tINFO\t") }), "\n")

@@ -38,7 +38,7 @@ type Source struct {
 // Features are the images of a source as an encoder sees them.
 type Features struct {
 	Backbone knn.Features // before any normalisation
-	Head     knn.Features // the projection
+	Head     knn.Features // the projection; empty where the encoder has no head
 	Keys     []string
 	SHA256   [][32]byte
 	Bad      []loader.DeadLetter // images that could not be decoded, left out
@@ -174,7 +174,9 @@ func Embed(ctx context.Context, src ingest.Bounded, e *train.Embedder, o Options
 			return err
 		}
 		f.Backbone = appended(f.Backbone, backbone, b.Labels)
-		f.Head = appended(f.Head, head, b.Labels)
+		if e.HasHead() {
+			f.Head = appended(f.Head, head, b.Labels)
+		}
 		f.Keys = append(f.Keys, b.Keys...)
 		f.SHA256 = append(f.SHA256, b.SHA256...)
 		return nil

@@ -21,7 +21,8 @@ const (
 
 // Result is a k-NN evaluation of one encoder.
 type Result struct {
-	Backbone, Head   knn.Result
+	Backbone         knn.Result
+	Head             knn.Result // zero where the encoder has no head
 	Reference, Query *Features
 }
 
@@ -51,6 +52,9 @@ func KNN(ctx context.Context, e *train.Embedder, reference, query Source, o Opti
 	r.Query.Head.Labels = relabel(r.Query.Head.Labels, classes)
 	if r.Backbone, err = knn.Classify(r.Reference.Backbone, r.Query.Backbone, k); err != nil {
 		return nil, fmt.Errorf("classify backbone features: %w", err)
+	}
+	if !e.HasHead() {
+		return r, nil
 	}
 	if r.Head, err = knn.Classify(r.Reference.Head, r.Query.Head, k); err != nil {
 		return nil, fmt.Errorf("classify head features: %w", err)
