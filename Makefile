@@ -7,7 +7,7 @@ ENV     := . bin/build.env &&
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration chaos kafka-up kafka-down s3-up s3-down bench bench-sources lint fmt check-export clean help
+.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources lint fmt check-export clean help
 
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
@@ -28,6 +28,9 @@ test: deps ## run the tests
 
 integration: deps ## run the race detector and the tests against real Kafka and S3 servers and on XLA, all set up here
 	$(ENV) scripts/servers/with.sh scripts/integration.sh
+
+gpu-compile: build ## compile the step for an H100, without one, and print memory, collectives and number formats (0.7 GB of wheels)
+	$(ENV) scripts/gpu_compile.sh $(ARGS)
 
 chaos: deps ## kill training for CHAOS_SECONDS (3600) in every way and count every sample (CHAOS_SEED repeats a run)
 	$(ENV) scripts/chaos.sh

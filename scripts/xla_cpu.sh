@@ -3,13 +3,14 @@
 # PJRT plugin of internal/pjrtjax/plugin, which forwards to it. Prints the plugin's path; a backend of it is
 # "xla:PATH,shared_buffers=false".
 #
-# usage: xla_cpu.sh
+# usage: xla_cpu.sh [--python]
+#   --python  print the path of the environment's interpreter instead
 # Both are kept in the user's cache folder, by version and content, and made once. Environment: MOCOSTREAM_PYTHON, the
 # interpreter to start from (python3).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/servers/lib.sh
-[ $# = 0 ] || usage
+case ${1:-} in '' | --python) ;; *) usage ;; esac
 packages=(jax==0.10.2 jaxlib==0.10.2 numpy)
 python=${MOCOSTREAM_PYTHON:-python3}
 sources=internal/pjrtjax/plugin
@@ -69,4 +70,7 @@ exec 9>"$cache/.xla-cpu.lock"
 flock 9
 make_environment "$environment"
 make_plugin "$plugin" "$include" "$environment"
-echo "$plugin/pjrtjax.so"
+case ${1:-} in
+--python) echo "$environment/bin/python" ;;
+*) echo "$plugin/pjrtjax.so" ;;
+esac

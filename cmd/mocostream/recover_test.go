@@ -51,7 +51,8 @@ func TestFailuresOfXLA(t *testing.T) {
 		texts []string
 		times int
 	}{
-		"it dies": {"5=die", exitOK, []string{wentOn, "going on from checkpoint"}, 1},
+		"it fails": {"5=INTERNAL", exitOK, []string{wentOn, "going on from checkpoint"}, 1},
+		"it dies":  {"5=die", exitOK, []string{wentOn, "going on from checkpoint"}, 1},
 		"memory": {"2=RESOURCE_EXHAUSTED", exitFailed,
 			[]string{"step 2: the device's memory is too small for a step of 8 images", "set train.batch, or train.accumulate"}, 0},
 	} {

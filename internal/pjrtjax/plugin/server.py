@@ -5,6 +5,7 @@ usage: server.py SOCKET AREA DEVICES   (two inherited file descriptors, a number
 Environment:
   PJRTJAX_DUMP=DIR      write every compiled program there: program-N.mlir (as it came), program-N.hlo (as optimised) and
                         program-N.json (bytes of memory)
+  PJRTJAX_COMPILE=0     refuse every program: for one that is only to be looked at
   PJRTJAX_TIMINGS=FILE  append a line of JSON for every execution: program, execute_s (XLA alone), total_s (since the
                         request was read), buffers (alive after it)
   PJRTJAX_FAIL=LIST     what befalls executions, counted from 1 over all programs: 7=INTERNAL,9=RESOURCE_EXHAUSTED,12=die
@@ -59,8 +60,8 @@ ERRORS = {
 INTERNAL = ERRORS["INTERNAL"]
 
 
-class Injected(Exception):
-    """A failure that PJRTJAX_FAIL asked for."""
+class Refused(Exception):
+    """An error that the environment asked for, in the form of XLA's own."""
 
 
 class Failures:
@@ -81,9 +82,9 @@ class Failures:
         if what == "die":
             os._exit(3)
         if what == "RESOURCE_EXHAUSTED":
-            raise Injected(f"{what}: Out of memory allocating 123456789 bytes (injected at execution {self.count})")
+            raise Refused(f"{what}: Out of memory allocating 123456789 bytes (injected at execution {self.count})")
         if what:
-            raise Injected(f"{what}: injected at execution {self.count}")
+            raise Refused(f"{what}: injected at execution {self.count}")
 
 
 class Program:
@@ -142,6 +143,8 @@ class Server:
         return first
 
     def compile(self, code, options):
+        if os.environ.get("PJRTJAX_COMPILE") == "0":
+            raise Refused("UNIMPLEMENTED: PJRTJAX_COMPILE=0")
         text = self.area[:code].decode()
         parsed = xla_client.CompileOptions.ParseFromString(self.area[code:code + options])
         replicas, partitions = parsed.num_replicas, parsed.num_partitions
@@ -227,7 +230,7 @@ def pack(code, values, text=b""):
 
 def refusal(error):
     text = str(error) or type(error).__name__
-    if not isinstance(error, (Injected, _jax.JaxRuntimeError)):
+    if not isinstance(error, (Refused, _jax.JaxRuntimeError)):
         text = f"{type(error).__name__}: {text}"
     return pack(ERRORS.get(text.split(":", 1)[0], INTERNAL), [], text.encode()[:4000])
 
