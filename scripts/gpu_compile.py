@@ -12,6 +12,7 @@ import sys
 import time
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # XLA's log: no drivers here, and slow compilations are expected
 import jax
 import numpy as np
 from jax._src.interpreters import mlir
