@@ -43,7 +43,8 @@ const stepWarmUp = 2
 // stepFigures is what bench step prints.
 type stepFigures struct {
 	ImagesPerSecond float64 `json:"images_per_second"` // by the median
-	MsPerStep       float64 `json:"ms_per_step"`       // median
+	ImagesPerCPU    float64 `json:"images_per_cpu_second"`
+	MsPerStep       float64 `json:"ms_per_step"` // median
 	MsMin           float64 `json:"ms_min"`
 	MsMax           float64 `json:"ms_max"`
 	PeakRSS         int64   `json:"peak_rss_bytes"` // of the process so far, compilation included
@@ -131,11 +132,20 @@ func (b benchStepCommand) measure(ctx context.Context, backend *train.Backend, o
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	busy, err := processTime()
+	if err != nil {
+		return nil, err
+	}
 	times, err := timeSteps(ctx, trainer, b.Steps)
 	if err != nil {
 		return nil, err
 	}
+	until, err := processTime()
+	if err != nil {
+		return nil, err
+	}
 	runtime.ReadMemStats(&after)
+	f.ImagesPerCPU = ratio(float64(b.Batch*b.Steps), (until - busy).Seconds())
 	f.BytesAllocated = (after.TotalAlloc - before.TotalAlloc) / uint64(b.Steps)
 	f.times(times)
 	f.PeakRSS, err = peakMemory()
@@ -181,9 +191,9 @@ func (f *stepFigures) times(times []time.Duration) {
 }
 
 func (f *stepFigures) print(w io.Writer) error {
-	_, err := fmt.Fprintf(w, `%.1f images/s, %.1f ms a step (%.1f to %.1f), compiled in %.1f s
+	_, err := fmt.Fprintf(w, `%.1f images/s, %.1f ms a step (%.1f to %.1f), %.1f images per second of processor time, compiled in %.1f s
 peak memory %d MiB, %.1f MiB allocated a step
 backend %s: %s
-`, f.ImagesPerSecond, f.MsPerStep, f.MsMin, f.MsMax, f.CompileSeconds, f.PeakRSS>>20, float64(f.BytesAllocated)/(1<<20), f.Backend, f.Why)
+`, f.ImagesPerSecond, f.MsPerStep, f.MsMin, f.MsMax, f.ImagesPerCPU, f.CompileSeconds, f.PeakRSS>>20, float64(f.BytesAllocated)/(1<<20), f.Backend, f.Why)
 	return err
 }

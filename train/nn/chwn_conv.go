@@ -14,8 +14,8 @@ func (l CHWN) Conv(x, weight *Node, stride, groups int) *Node {
 		return l.convGrouped(x, weight, stride, groups)
 	case k == 1:
 		return l.pointwise(x, weight, stride)
-	case k == 3 && stride == 1 && onPaddedGrid(x):
-		return l.convPadded(x, weight)
+	case k == 3 && stride == 1 && onGrid(x):
+		return l.convGrid(x, weight)
 	default:
 		return l.convColumns(x, weight, stride)
 	}
@@ -46,11 +46,12 @@ func (l CHWN) convColumns(x, weight *Node, stride int) *Node {
 	columns := unfold(x, wd[2], stride)
 	y := graph.Reshape(product(rows(weight), columns), wd[0], outputs(d[1], wd[2], stride), outputs(d[2], wd[2], stride), d[3])
 	return l.withGradient(y, func(v *Node) []*Node {
-		dw := graph.Reshape(productTransposed(rows(v), columns), wd...)
-		if stride == 1 {
-			return []*Node{graph.Reshape(product(flipped(weight), unfold(v, wd[2], 1)), d...), dw}
+		if stride > 1 {
+			dw := graph.Reshape(productTransposed(rows(v), columns), wd...)
+			return []*Node{stridedInputGradient(v, weight, d), dw}
 		}
-		return []*Node{stridedInputGradient(v, weight, d), dw}
+		unfolded := unfold(v, wd[2], 1)
+		return []*Node{graph.Reshape(product(flipped(weight), unfolded), d...), weightGradient(x, unfolded, wd)}
 	}, x, weight)
 }
 
@@ -84,39 +85,12 @@ func flipped(weight *Node) *Node {
 	return rows(graph.TransposeAllAxes(graph.Reverse(weight, 2, 3), 1, 0, 2, 3))
 }
 
-// onPaddedGrid says whether unfolding by padding beats unfolding by slices: padding copies blocks, slices copy
-// elements, but the product then runs over the border too. From 16 pixels a side the border is cheap.
-func onPaddedGrid(x *Node) bool {
-	return x.Shape().Dimensions[1] >= 16 && x.Shape().Dimensions[2] >= 16
-}
-
-// convPadded is a 3x3 convolution of stride 1 computed on the padded grid [H+2, W+2] and cropped.
-func (l CHWN) convPadded(x, weight *Node) *Node {
-	wd := weight.Shape().Dimensions
-	columns := unfoldPadded(x)
-	y := cropProduct(rows(weight), columns, x)
-	return l.withGradient(y, func(v *Node) []*Node {
-		dw := graph.Reshape(productTransposed(rows(pad(v, 1, 1, 1, 1)), columns), wd...)
-		return []*Node{cropProduct(flipped(weight), unfoldPadded(v), x), dw}
-	}, x, weight)
-}
-
-// unfoldPadded returns columns [C*9, (H+2)*(W+2)*B]: nine copies of x, each padded so that the tap lies over the output.
-func unfoldPadded(x *Node) *Node {
-	var taps []*Node
-	for i := range 3 {
-		for j := range 3 {
-			taps = append(taps, pad(x, 2-i, i, 2-j, j))
-		}
-	}
-	return stack(taps)
-}
-
-// cropProduct multiplies and takes the border off: [O, H, W, B] with like's H, W and B.
-func cropProduct(weight, columns, like *Node) *Node {
-	d := like.Shape().Dimensions
-	y := graph.Reshape(product(weight, columns), weight.Shape().Dimensions[0], d[1]+2, d[2]+2, d[3])
-	return slice(y, window{1, d[1], 1}, window{1, d[2], 1})
+// weightGradient is the gradient of a stride-1 convolution with respect to its weights [O, C, k, k], from the input and
+// the unfolded gradient of the output, which the input's gradient needs too: the forward pass's columns, many times the
+// size of the input, need not be kept.
+func weightGradient(x, unfolded *Node, dims []int) *Node {
+	reversed := graph.Reshape(productTransposed(rows(x), unfolded), dims[1], dims[0], dims[2], dims[3])
+	return graph.Reverse(graph.TransposeAllAxes(reversed, 1, 0, 2, 3), 2, 3)
 }
 
 // stridedInputGradient is the gradient of a stride-2 convolution with respect to its input [C, H, W, B]. Pixels of equal
