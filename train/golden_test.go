@@ -1,7 +1,9 @@
 package train
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -66,8 +68,8 @@ func testGoldenCase(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c goldenCase
-	if err := json.Unmarshal(text, &c); err != nil {
+	c, err := parseCase(text)
+	if err != nil {
 		t.Fatalf("%s: %v", dir, err)
 	}
 	config, layouts := "go", []Layout{LayoutNHWC, LayoutCHWN}
@@ -83,6 +85,22 @@ func testGoldenCase(t *testing.T, dir string) {
 			(&golden{T: t, goldenCase: c, reference: byName(list)}).run(config, layout)
 		})
 	}
+}
+
+// parseCase reads case.json. A setting that is not known here is an error: it would not be tested.
+func parseCase(text []byte) (c goldenCase, err error) {
+	var sections map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(text, &c), json.Unmarshal(text, &sections)); err != nil {
+		return c, err
+	}
+	for name, to := range map[string]any{"encoder": &c.Encoder, "moco": &c.Moco, "optimizer": &c.Optimizer} {
+		d := json.NewDecoder(bytes.NewReader(sections[name]))
+		d.DisallowUnknownFields()
+		if err := d.Decode(to); err != nil {
+			return c, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return c, nil
 }
 
 // golden runs one case and compares group by group.
@@ -324,4 +342,15 @@ func member(group, name string) (change, ok bool) {
 		return false, name == "eval.encoder_q"
 	}
 	return false, false
+}
+
+// A case that asks for what is not known here fails.
+func TestGoldenCasesAreReadWhole(t *testing.T) {
+	const text = `{"name": "x", "encoder": {"arch": "resnet18"}, "moco": {"mechanism": "moco"}, "optimizer": {"lr": [1]%s}}`
+	if _, err := parseCase(fmt.Appendf(nil, text, "")); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseCase(fmt.Appendf(nil, text, `, "nesterov": true`)); err == nil || !strings.Contains(err.Error(), "nesterov") {
+		t.Errorf("got %v, want an error about nesterov", err)
+	}
 }

@@ -50,6 +50,9 @@ func TestResumedRunsEndInTheSameBits(t *testing.T) {
 	for mechanism, o := range mechanisms(t, input{images: 10, bad: []int{3}}) {
 		all[string(mechanism)] = o
 	}
+	parts := tiny()
+	parts.Symmetric, parts.Accumulate, parts.Groups, parts.K = true, 2, 1, 10
+	all["symmetric, in parts"] = parts
 	for name, o := range all {
 		t.Run(name, func(t *testing.T) {
 			want := run(t, o, n, 1, nil)

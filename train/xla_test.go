@@ -1,6 +1,7 @@
 package train
 
 import (
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -66,4 +67,26 @@ func noiseBatch(t *testing.T, o Options, seed uint64) augment.Batch {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// A step in parts comes to the same on XLA as on the Go backend: the barrier between parts computes.
+func TestXLAStepInParts(t *testing.T) {
+	o := smooth(MoCo)
+	o.Accumulate, o.Groups = 2, 2
+	o.Schedule.Base = .01
+	var results [2][]StepResult
+	for i, backend := range []*Backend{goBackend(t), xlaBackend(t, 1)} {
+		trainer, err := New(backend, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results[i] = noiseSteps(t, trainer, 3)
+		trainer.Close()
+	}
+	for i, want := range results[0] {
+		got := results[1][i]
+		if math.Abs(got.Loss-want.Loss) > 1e-4 || math.Abs(got.GradNorm/want.GradNorm-1) > 1e-3 || math.Abs(got.Negative-want.Negative) > 1e-4 {
+			t.Errorf("step %d: %+v, on the Go backend %+v", i+1, got, want)
+		}
+	}
 }
