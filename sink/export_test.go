@@ -222,6 +222,7 @@ func TestExportRefuses(t *testing.T) {
 		{"no tensor encoder_q.bn1.num_batches_tracked", without("encoder_q.bn1.num_batches_tracked"), imagenet},
 		{"encoder_q.conv1.weight is F32 [8 3 3 3], expected F32 [16 3 3 3]", wider, imagenet},
 		{`encoder "x"`, trained(small()), with(imagenet, func(o *ExportOptions) { o.Encoder = "x" })},
+		{"has no key encoder", blank(small()), with(imagenet, func(o *ExportOptions) { o.Encoder = "k" })},
 		{"standard deviation 0", trained(small()), with(imagenet, func(o *ExportOptions) { o.Std[2] = 0 })},
 		{"standard deviation NaN", trained(small()), with(imagenet, func(o *ExportOptions) { o.Std[2] = float32(math.NaN()) })},
 		{"size 0", trained(small()), with(imagenet, func(o *ExportOptions) { o.Size = 0 })},
