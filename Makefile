@@ -7,7 +7,7 @@ ENV     := . bin/build.env &&
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources lint fmt check-export clean help
+.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources bench-step lint fmt check-export clean help
 
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
@@ -54,6 +54,9 @@ bench: deps ## run the benchmarks (ARGS='-bench Decode -count 6')
 
 bench-sources: deps ## measure S3 against http.Get and Kafka against kcat, on servers started for it (ARGS='--only s3 --rounds 15')
 	$(ENV) scripts/bench_sources.sh $(ARGS)
+
+bench-step: build ## compare the training step with PyTorch's, in turns (ARGS='--pairs 5'; downloads PyTorch into .venv)
+	$(ENV) scripts/bench_step.sh $(ARGS)
 
 lint: deps ## run golangci-lint (built and cached at first use)
 	$(ENV) scripts/lint.sh
