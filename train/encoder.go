@@ -36,7 +36,7 @@ func (f forward) features(images *Node, mean, std [3]float32) *Node {
 	if f.options.Stem == "imagenet" {
 		stride = 2
 	}
-	x = f.activate(f.norm("bn1", f.conv("conv1", x, stride, 1)))
+	x = f.activate(f.convNorm("conv1", "bn1", x, stride, 1))
 	if f.options.Stem == "imagenet" {
 		x = f.layers.MaxPool(x)
 	}
@@ -55,7 +55,7 @@ func (f forward) head(features *Node) *Node {
 	case headMLP:
 		return f.linear("fc.2", nn.ReLU.Apply(f.linear("fc.0", features)))
 	case headMLPBN:
-		return f.linear("fc.3", nn.ReLU.Apply(f.normBy(nn.Rows{}, "fc.1", f.linear("fc.0", features))))
+		return f.linear("fc.3", nn.ReLU.Apply(f.linearNorm("fc.0", "fc.1", features)))
 	}
 	return f.linear("fc", features)
 }
@@ -70,13 +70,13 @@ func (f forward) block(name string, b block, x *Node, in int) *Node {
 	y := x
 	convolutions := b.convolutions(in)
 	for i, c := range convolutions {
-		y = f.norm(fmt.Sprintf("%s.bn%d", name, i+1), f.conv(fmt.Sprintf("%s.conv%d", name, i+1), y, c.stride, c.groups))
+		y = f.convNorm(fmt.Sprintf("%s.conv%d", name, i+1), fmt.Sprintf("%s.bn%d", name, i+1), y, c.stride, c.groups)
 		if i < len(convolutions)-1 {
 			y = f.activate(y)
 		}
 	}
 	if b.downsamples(in) {
-		x = f.norm(name+".downsample.1", f.conv(name+".downsample.0", x, b.stride(), 1))
+		x = f.convNorm(name+".downsample.0", name+".downsample.1", x, b.stride(), 1)
 	}
 	return f.activate(graph.Add(y, x))
 }
@@ -87,33 +87,45 @@ func (f forward) activate(x *Node) *Node {
 	return f.layers.Activate(x, nn.Activation(f.options.Activation))
 }
 
-func (f forward) conv(name string, x *Node, stride, groups int) *Node {
-	return f.layers.Conv(x, f.value(name+".weight", x), stride, groups)
+// convNorm is a convolution and the BatchNorm after it, which inference takes into the weights.
+func (f forward) convNorm(conv, norm string, x *Node, stride, groups int) *Node {
+	weight := f.value(conv+".weight", x)
+	if f.groups == 0 {
+		scale, shift := f.affine(norm, x)
+		return f.layers.Bias(f.layers.Conv(x, nn.Scaled(weight, scale), stride, groups), shift)
+	}
+	return f.norm(f.layers.BatchNorm, norm, f.layers.Conv(x, weight, stride, groups))
+}
+
+// linearNorm is a linear layer and the BatchNorm after it, which inference takes into weights and bias.
+func (f forward) linearNorm(linear, norm string, x *Node) *Node {
+	weight, bias := f.value(linear+".weight", x), f.value(linear+".bias", x)
+	if f.groups == 0 {
+		scale, shift := f.affine(norm, x)
+		return nn.Linear(x, nn.Scaled(weight, scale), graph.Add(nn.Scaled(bias, scale), shift))
+	}
+	return f.norm(nn.BatchNormRows, norm, nn.Linear(x, weight, bias))
 }
 
 func (f forward) linear(name string, x *Node) *Node {
 	return nn.Linear(x, f.value(name+".weight", x), f.value(name+".bias", x))
 }
 
-// norm is the BatchNorm of an activation.
-func (f forward) norm(name string, x *Node) *Node { return f.normBy(f.layers, name, x) }
-
-// normaliser is BatchNorm of activations or of rows.
-type normaliser interface {
-	BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node)
-	BatchNormInference(x, gamma, beta, mean, variance *Node) *Node
+// affine is a BatchNorm with its running statistics.
+func (f forward) affine(name string, in *Node) (scale, shift *Node) {
+	return nn.Affine(f.value(name+".weight", in), f.value(name+".bias", in),
+		f.value(name+".running_mean", in), f.value(name+".running_var", in))
 }
 
-func (f forward) normBy(by normaliser, name string, x *Node) *Node {
-	gamma, beta := f.value(name+".weight", x), f.value(name+".bias", x)
-	mean, variance := f.lookup(name+".running_mean"), f.lookup(name+".running_var")
-	if f.groups == 0 {
-		return by.BatchNormInference(x, gamma, beta, mean.NodeValue(x), variance.NodeValue(x))
-	}
-	y, batchMean, batchVariance := by.BatchNorm(x, gamma, beta, f.groups)
+// batchNorm is Layers.BatchNorm of activations, or BatchNormRows.
+type batchNorm func(x, gamma, beta *Node, groups int) (y, mean, variance *Node)
+
+// norm is a BatchNorm with the batch's statistics, which move the running ones.
+func (f forward) norm(by batchNorm, name string, x *Node) *Node {
+	y, batchMean, batchVariance := by(x, f.value(name+".weight", x), f.value(name+".bias", x), f.groups)
 	if f.momentum != nil {
-		f.move(mean, batchMean)
-		f.move(variance, batchVariance)
+		f.move(f.lookup(name+".running_mean"), batchMean)
+		f.move(f.lookup(name+".running_var"), batchVariance)
 	}
 	return y
 }

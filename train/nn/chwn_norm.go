@@ -74,11 +74,9 @@ func (l CHWN) BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *No
 	return y, mean, variance
 }
 
-// BatchNormInference implements Layers.
-func (CHWN) BatchNormInference(x, gamma, beta, mean, variance *Node) *Node {
+// Bias implements Layers.
+func (CHWN) Bias(x, value *Node) *Node {
 	d := x.Shape().Dimensions
-	s := newGroupSums(x, 1)
-	scale, shift := affine(gamma, beta, mean, variance)
-	spread := func(v *Node) *Node { return s.spread(graph.Reshape(v, d[0], 1)) }
-	return graph.Reshape(graph.Add(graph.Mul(rows(x), spread(scale)), spread(shift)), d...)
+	spread := newGroupSums(x, 1).spread(graph.Reshape(value, d[0], 1))
+	return graph.Add(x, graph.Reshape(spread, d...))
 }

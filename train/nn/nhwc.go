@@ -81,17 +81,9 @@ func inverseRoot(variance *Node) *Node {
 // unbiased is the factor from a biased variance of m values to an unbiased one.
 func unbiased(m int) float64 { return float64(m) / math.Max(float64(m-1), 1) }
 
-// BatchNormInference implements Layers.
-func (l NHWC) BatchNormInference(x, gamma, beta, mean, variance *Node) *Node {
-	scale, shift := affine(gamma, beta, mean, variance)
-	c := x.Shape().Dimensions[3]
-	return l.activation(graph.Add(graph.Mul(full(x), graph.Reshape(scale, 1, 1, 1, c)), graph.Reshape(shift, 1, 1, 1, c)))
-}
-
-// affine returns scale and shift [C] that stand for a BatchNorm with fixed statistics.
-func affine(gamma, beta, mean, variance *Node) (scale, shift *Node) {
-	scale = graph.Mul(gamma, inverseRoot(variance))
-	return scale, graph.Sub(beta, graph.Mul(mean, scale))
+// Bias implements Layers.
+func (l NHWC) Bias(x, value *Node) *Node {
+	return l.activation(graph.Add(full(x), graph.Reshape(value, 1, 1, 1, x.Shape().Dimensions[3])))
 }
 
 // Activate implements Layers.

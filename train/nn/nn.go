@@ -33,8 +33,8 @@ type Layers interface {
 	// samples. It returns, beside the activation, mean and unbiased variance [C], averaged over the groups, outside the
 	// gradient.
 	BatchNorm(x, gamma, beta *Node, groups int) (y, mean, variance *Node)
-	// BatchNormInference normalises with the given statistics [C].
-	BatchNormInference(x, gamma, beta, mean, variance *Node) *Node
+	// Bias adds a value [C] to all pixels of each channel.
+	Bias(x, value *Node) *Node
 	// Activate applies max(x, 0) (gradient 0 at 0, as torch) or x*sigmoid(x).
 	Activate(x *Node, kind Activation) *Node
 	// MaxPool takes the maximum over 3x3 windows, stride 2, padding 1 (torchvision's stem).
@@ -65,6 +65,23 @@ func (a Activation) Apply(x *Node) *Node {
 func Linear(x, weight, bias *Node) *Node {
 	y := graph.DotGeneral(x, []int{1}, nil, weight, []int{1}, nil)
 	return graph.Add(y, graph.Reshape(bias, 1, bias.Shape().Dimensions[0]))
+}
+
+// Affine returns scale and shift [C] that stand for a BatchNorm with fixed statistics [C]. In inference they go into the
+// layer before it (Scaled), which saves passes over its output.
+func Affine(gamma, beta, mean, variance *Node) (scale, shift *Node) {
+	scale = graph.Mul(gamma, inverseRoot(variance))
+	return scale, graph.Sub(beta, graph.Mul(mean, scale))
+}
+
+// Scaled multiplies the weights [out, ...] of each output by its scale [out].
+func Scaled(weight, scale *Node) *Node {
+	dims := make([]int, weight.Rank())
+	for i := range dims {
+		dims[i] = 1
+	}
+	dims[0] = scale.Shape().Dimensions[0]
+	return graph.Mul(weight, graph.Reshape(scale, dims...))
 }
 
 // Normalize scales each row of x [B, D] to length 1, as torch.nn.functional.normalize does.

@@ -34,9 +34,7 @@ func layers() []layer {
 		})
 	}
 	return append(all,
-		layer{"inference", [][]int{{3}, {3}}, func(l nn.Layers, x *nn.Node, p []*nn.Node) *nn.Node {
-			return l.BatchNormInference(x, p[0], p[1], graph.Const(x.Graph(), []float32{.1, .2, .3}), graph.Const(x.Graph(), []float32{1, 2, 3}))
-		}},
+		layer{"bias", [][]int{{3}}, func(l nn.Layers, x *nn.Node, p []*nn.Node) *nn.Node { return l.Bias(x, p[0]) }},
 		layer{"relu", nil, func(l nn.Layers, x *nn.Node, _ []*nn.Node) *nn.Node { return l.Activate(x, nn.ReLU) }},
 		layer{"silu", nil, func(l nn.Layers, x *nn.Node, _ []*nn.Node) *nn.Node { return l.Activate(x, nn.SiLU) }},
 		layer{"maxpool", nil, func(l nn.Layers, x *nn.Node, _ []*nn.Node) *nn.Node { return l.MaxPool(x) }},

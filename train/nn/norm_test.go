@@ -59,7 +59,7 @@ func (c normalisation) build(t *testing.T, backend compute.Backend, l nn.Layers,
 	outputs, err := graph.CallOnceN(backend, func(in []*graph.Node) []*graph.Node {
 		if l == nil {
 			x, v := graph.Reshape(in[0], c.batch, c.c), graph.Reshape(in[3], c.batch, c.c)
-			y, mean, variance := nn.Rows{}.BatchNorm(x, in[1], in[2], c.groups)
+			y, mean, variance := nn.BatchNormRows(x, in[1], in[2], c.groups)
 			y = graph.Mul(y, v)
 			return append([]*graph.Node{y, mean, variance}, graph.Gradient(graph.ReduceAllSum(y), in[:3]...)...)
 		}
@@ -124,16 +124,17 @@ func absoluteError(got, want []float32) float64 {
 	return worst / unit
 }
 
-// Rows normalise in inference mode with the statistics they are given.
-func TestRowsInference(t *testing.T) {
-	out, err := graph.CallOnce(goBackend(t), func(x *graph.Node) *graph.Node {
-		c := func(v ...float32) *graph.Node { return graph.Const(x.Graph(), v) }
-		return nn.Rows{}.BatchNormInference(x, c(2, 3), c(.5, -1), c(1, 0), c(4-nn.Epsilon, 1-nn.Epsilon))
+// A BatchNorm of fixed statistics is a scale of the weights before it and a shift.
+func TestAffine(t *testing.T) {
+	out, err := graph.CallOnce(goBackend(t), func(weight *graph.Node) *graph.Node {
+		c := func(v ...float32) *graph.Node { return graph.Const(weight.Graph(), v) }
+		scale, shift := nn.Affine(c(2, 3), c(.5, -1), c(1, 0), c(4-nn.Epsilon, 1-nn.Epsilon))
+		return graph.Concatenate([]*graph.Node{graph.Reshape(nn.Scaled(weight, scale), 4), shift}, 0)
 	}, [][]float32{{3, 2}, {1, -1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := absoluteError(tensors.MustCopyFlatData[float32](out), []float32{2.5, 5, .5, -4}); !(e < 1e-6) {
+	if e := absoluteError(tensors.MustCopyFlatData[float32](out), []float32{3, 2, 3, -3, -.5, -1}); !(e < 1e-6) {
 		t.Errorf("%v: error %.2g", out, e)
 	}
 }
