@@ -30,7 +30,7 @@ type Train struct {
 	Seed         uint64    `yaml:"seed" change:"refused" doc:"Seed of the weights, the order of samples and every augmentation."`
 	Backend      string    `yaml:"backend" path:"maybe" nonempty:"true" change:"free" doc:"What computes: auto (the fastest found), go, xla, xla:cpu, xla:cuda, or any GoMLX backend configuration."`
 	Precision    string    `yaml:"precision" allowed:"f32|bf16" change:"accept" doc:"Number format of activations and convolutions, forwards and backwards: f32, or bf16 (XLA only), the faster on a GPU. Weights, optimizer, BatchNorm's arithmetic, head and loss are f32 in both."`
-	Devices      int       `yaml:"devices" range:"[1,)" unit:"devices" change:"accept" doc:"Devices of this machine that share a batch (XLA): each has a copy of the weights and computes on an equal part of the images; bn_groups must be a multiple of them. The results are those of one device, to rounding."`
+	Devices      int       `yaml:"devices" range:"[1,)" unit:"devices" change:"accept" doc:"Devices of this machine that share a batch (XLA): each has a copy of the weights and computes on an equal part of the images; bn_groups must be a multiple of them. The results are those of one device, to rounding. The groups of resnext50_32x4d make devices exchange activations in most blocks, which others do not."`
 	InitFrom     string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
 	Optimizer    Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
 	Schedule     Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`
