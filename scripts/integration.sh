@@ -13,6 +13,7 @@ else
 	echo 'integration.sh: going on without XLA on the CPU: the tests that need it are skipped' >&2
 fi
 go test -race -tags "$tags" -timeout 10m ./internal/... ./ingest/... ./loader/... ./augment/... ./sink/...
+MOCOSTREAM_HANG_STEPS=2000 go test -tags "$tags" -timeout 25m -run '^TestManyStepsEnd$' ./train
 # Without the detector, whose own memory these would measure.
 go test -tags "$tags" -timeout 5m -run 'LargeMessages|Million' ./ingest/kafka ./ingest/s3
 if [ -n "${MOCOSTREAM_REQUIRE_XLA:-}" ]; then
