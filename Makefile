@@ -7,7 +7,7 @@ ENV     := . bin/build.env &&
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources bench-step lint fmt check-export clean help
+.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources bench-step lint fmt check-export gpu-bundle gpu-check clean help
 
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
@@ -67,8 +67,14 @@ fmt: ## format the Go files
 check-export: deps ## compare exported encoders with torchvision and timm (downloads PyTorch into .venv)
 	$(ENV) scripts/check_export.sh
 
+gpu-bundle: deps ## put what gpu-check needs into gpu-bundle/, to carry to a machine with a GPU
+	$(ENV) scripts/gpu_bundle.sh gpu-bundle
+
+gpu-check: ## check and measure on a GPU, if there is one, and write docs/gpu.md's tables (from gpu-bundle/)
+	@scripts/gpu_check.sh gpu-bundle
+
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin gpu-bundle
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16

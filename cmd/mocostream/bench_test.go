@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +70,20 @@ func TestBenchStep(t *testing.T) {
 	}
 	if rate, ms := got["images_per_second"].(float64), got["ms_per_step"].(float64); rate*ms < 7999 || rate*ms > 8001 {
 		t.Errorf("%v images/s in steps of 8 images in %v ms", rate, ms)
+	}
+}
+
+func TestBenchFeed(t *testing.T) {
+	o := program(t, "bench", "feed", "--data", images(t, 12, 1), "--workers", "2,1", "--arch", "resnet10", "--width", "4", "--size", "16",
+		"--batch", "8", "--k", "16", "--bn-groups", "2", "--steps", "3", "--backend", "go", "--json").want(t, exitOK)
+	var all []map[string]any
+	if err := json.Unmarshal([]byte(o.out), &all); err != nil || len(all) != 2 {
+		t.Fatalf("%d results (%v) in %s", len(all), err, o.out)
+	}
+	for i, got := range all {
+		if wait := got["data_wait"].(float64); got["workers"] != float64(2-i) || wait < 0 || wait > 1 || got["images_per_second"].(float64) <= 0 {
+			t.Errorf("printed %v", got)
+		}
 	}
 }
 
