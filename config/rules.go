@@ -48,7 +48,7 @@ func (c *Config) trainRules(k *checker) {
 // partRules are those of a batch's parts.
 func (c *Config) partRules(k *checker) {
 	t := c.Train
-	if t.Batch == 0 {
+	if t.Batch == 0 || t.Accumulate < 1 || t.Devices < 1 { // auto, or reported by its tag
 		return
 	}
 	if t.Batch%t.Accumulate != 0 || t.Batch/t.Accumulate < 2 {

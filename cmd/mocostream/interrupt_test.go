@@ -41,7 +41,7 @@ func TestCommandsAreInterruptible(t *testing.T) {
 		"loader": benchLoaderCommand{Data: dir, Seconds: 3600, Size: 16, Recipe: "v2", Batch: 2}.Run,
 		"decode": benchDecodeCommand{Data: dir, Seconds: 3600}.Run,
 		"step": benchStepCommand{
-			Arch: "resnet10", Width: 4, Stem: "cifar", Size: 16, Batch: 8, K: 16, BNGroups: 2, Accumulate: 1, Steps: 1_000_000, Backend: "go", Precision: "f32",
+			Arch: "resnet10", Width: 4, Stem: "cifar", Size: 16, Batch: 8, K: 16, BNGroups: 2, Accumulate: 1, Steps: 1_000_000, Devices: 1, Backend: "go", Precision: "f32",
 		}.Run,
 		"synth": synthCommand{Out: filepath.Join(t.TempDir(), "set"), Classes: 2, Images: 10_000_000, Size: synth.MinSize}.Run,
 	} {
