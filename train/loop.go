@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"mocostream/augment"
@@ -80,6 +81,7 @@ type stepper interface {
 // goroutine of Run, and for after Run.
 type Loop struct {
 	trainer stepper
+	ahead   func(ctx context.Context, batches <-chan augment.Batch, out chan<- augment.Batch) // Trainer.Ahead; nil: not worth it
 	store   Checkpoints
 	options LoopOptions
 	hooks   Hooks
@@ -103,6 +105,9 @@ type Loop struct {
 // NewLoop prepares a run from a restored checkpoint, or from the start with nil.
 func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkpoint, name string) *Loop {
 	l := &Loop{trainer: t, store: store, options: o, hooks: h, saved: -1}
+	if t.CopiesAhead() {
+		l.ahead = t.Ahead
+	}
 	if from != nil {
 		l.token, l.samples, l.saved, l.name = from.Token, from.Samples, from.Step, name
 	}
@@ -113,6 +118,19 @@ func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkp
 // Run then returns ErrStarved. After nil and after ErrStarved a checkpoint of the last step is durable; after any other
 // error the newest checkpoint is the truth.
 func (l *Loop) Run(ctx context.Context, batches <-chan augment.Batch) (Summary, error) {
+	if l.ahead == nil {
+		return l.run(ctx, batches)
+	}
+	inner, cancel := context.WithCancel(ctx)
+	copied := make(chan augment.Batch)
+	var copier sync.WaitGroup
+	copier.Go(func() { l.ahead(inner, batches, copied) })
+	defer copier.Wait()
+	defer cancel()
+	return l.run(ctx, copied)
+}
+
+func (l *Loop) run(ctx context.Context, batches <-chan augment.Batch) (Summary, error) {
 	for !l.finished() {
 		batch, waited, err := l.next(ctx, batches)
 		if errors.Is(err, errStop) {

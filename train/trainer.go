@@ -88,8 +88,9 @@ type Trainer struct {
 	exec       *model.Exec
 	done       int64 // finished steps, discarded ones among them
 	discards   Discards
-	ragged     bool // the queue's pointer stands inside a batch's place
-	traced     bool // tests: the step returns q, k, logits and gradients too
+	ahead      chan copied // what Ahead has copied, in the order of the batches
+	ragged     bool        // the queue's pointer stands inside a batch's place
+	traced     bool        // tests: the step returns q, k, logits and gradients too
 }
 
 // New makes a trainer with random weights (torchvision's initialisation), k equal to q, and a queue or bank of random
@@ -108,6 +109,7 @@ func New(backend *Backend, o Options) (*Trainer, error) {
 	t := &Trainer{
 		backend: backend, options: o, layout: backend.Layout(), devices: spread,
 		parameters: o.Encoder.Parameters(), store: model.NewStore(),
+		ahead: make(chan copied, 2), // of the batch handed over last, and of the one in Ahead's hand
 	}
 	t.mechanism = newMechanism(t)
 	for _, encoder := range t.mechanism.trained() {
@@ -132,6 +134,7 @@ func (t *Trainer) Options() Options { return t.options }
 // Close frees the compiled step and the device's memory.
 func (t *Trainer) Close() {
 	t.discard()
+	t.dropAhead()
 	for v := range t.store.IterVariables() {
 		_ = v.Finalize() // nothing is left to do about memory that was lost with a failed step
 	}
@@ -293,9 +296,16 @@ func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
 	}
+	views := t.copiedViews(b)
 	for i, a := range t.mechanism.arguments() {
+		if view, ok := views[a.name]; ok {
+			values[i] = view
+			delete(views, a.name)
+			continue
+		}
 		if values[i], err = t.devices.place(a.shape, values[i]); err != nil {
 			free(values[:i])
+			discardViews(views)
 			return nil, t.failed(fmt.Sprintf("copy %s to the device", a.name), err, nil)
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
+	"mocostream/augment"
 	"mocostream/config"
 	"mocostream/loader"
 	"mocostream/train"
@@ -109,6 +111,16 @@ func (b benchFeedCommand) take(ctx context.Context, trainer *train.Trainer, line
 	batches, err := line.start(ctx)
 	if err != nil {
 		return f, err
+	}
+	if trainer.CopiesAhead() { // as in training
+		inner, cancel := context.WithCancel(ctx)
+		copied := make(chan augment.Batch)
+		var copier sync.WaitGroup
+		from := batches
+		copier.Go(func() { trainer.Ahead(inner, from, copied) })
+		defer copier.Wait()
+		defer cancel()
+		batches = copied
 	}
 	var waited time.Duration
 	var began time.Time
