@@ -17,7 +17,7 @@ MOCOSTREAM_HANG_STEPS=2000 go test -tags "$tags" -timeout 25m -run '^TestManySte
 # Without the detector, whose own memory these would measure.
 go test -tags "$tags" -timeout 5m -run 'LargeMessages|Million' ./ingest/kafka ./ingest/s3
 if [ -n "${MOCOSTREAM_REQUIRE_XLA:-}" ]; then
-	go test -tags "$tags" -timeout 10m -run '^TestXLA' ./train
-	MOCOSTREAM_GOLDEN_BACKEND=xla:$MOCOSTREAM_XLA_CPU,shared_buffers=false go test -tags "$tags" -timeout 10m -run '^TestGolden$' ./train
+	go test -tags "$tags" -timeout 20m -run '^TestXLA' ./train
+	MOCOSTREAM_GOLDEN_BACKEND=xla:$MOCOSTREAM_XLA_CPU,shared_buffers=false go test -tags "$tags" -timeout 20m -run '^TestGolden$' ./train
 fi
 go test -tags "$tags" -timeout 15m ./cmd/...
