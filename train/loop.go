@@ -104,7 +104,7 @@ type Loop struct {
 
 // NewLoop prepares a run from a restored checkpoint, or from the start with nil.
 func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkpoint, name string) *Loop {
-	l := &Loop{trainer: t, store: store, options: o, hooks: h, saved: -1}
+	l := newLoop(t, store, o, h)
 	if t.CopiesAhead() {
 		l.ahead = t.Ahead
 	}
@@ -112,6 +112,10 @@ func NewLoop(t *Trainer, store Checkpoints, o LoopOptions, h Hooks, from *Checkp
 		l.token, l.samples, l.saved, l.name = from.Token, from.Samples, from.Step, name
 	}
 	return l
+}
+
+func newLoop(t stepper, store Checkpoints, o LoopOptions, h Hooks) *Loop {
+	return &Loop{trainer: t, store: store, options: o, hooks: h, saved: -1}
 }
 
 // Run steps over batches until the end, Stop, an error or the end of batches, which whoever closed the channel explains:

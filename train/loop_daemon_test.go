@@ -69,8 +69,7 @@ func newRig(t *testing.T, o LoopOptions, change func(*rig, *Hooks)) *rig {
 	if change != nil {
 		change(r, &h)
 	}
-	r.loop = NewLoop(nil, r.store, o, h, nil, "")
-	r.loop.trainer = &sleeper{step: time.Second}
+	r.loop = newLoop(&sleeper{step: time.Second}, r.store, o, h)
 	go func() {
 		defer close(r.ended)
 		r.summary, r.err = r.loop.Run(t.Context(), r.batches)
