@@ -3,6 +3,8 @@ package train
 import (
 	"slices"
 
+	"mocostream/train/nn"
+
 	"github.com/gomlx/gomlx/core/graph"
 )
 
@@ -106,6 +108,15 @@ func stacked(matrices ...*Node) *Node {
 		return matrices[0]
 	}
 	return graph.Concatenate(matrices, 0)
+}
+
+// queries are the embeddings of the images [B, dim]: the query's, or halfway between those of both views.
+func (p pass) queries() *Node {
+	q := p.contrasts[0].q
+	if len(p.contrasts) == 1 {
+		return q
+	}
+	return nn.Normalize(graph.Add(q, p.contrasts[1].q))
 }
 
 // trace is what tests look at: q, k and logits, contrast after contrast.

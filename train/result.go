@@ -1,5 +1,11 @@
 package train
 
+import (
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
 // StepResult is what one finished step reports, and a line of metrics.jsonl.
 type StepResult struct {
 	Step     int64   `json:"step"`     // finished steps, from 1
@@ -22,6 +28,11 @@ type StepResult struct {
 	Discarded       bool    `json:"discarded,omitempty"` // loss or gradient was not finite and the step changed nothing
 	ImagesPerSecond float64 `json:"images_per_second"`   // of this step, waiting for its batch included
 	DataWait        float64 `json:"data_wait"`           // share of time spent waiting for batches, about the last twenty steps
+
+	// Queries are the embeddings of the batch's images in its order, [B, dim] row by row, of length 1: the query's, or with
+	// Options.Symmetric the direction halfway between both views'. They are of the weights before the step. Nil without
+	// Options.Queries, and where the step was discarded.
+	Queries []float32 `json:"-"`
 }
 
 // ProbeResult is an evaluation during or after training; a line of metrics.jsonl with "probe" set.
@@ -30,4 +41,35 @@ type ProbeResult struct {
 	Probe string  `json:"probe"` // name
 	Top1  float64 `json:"knn_top1"`
 	Top5  float64 `json:"knn_top5"`
+}
+
+// result reads what the step returned, and frees it.
+func (t *Trainer) result(outputs []*tensors.Tensor, rate float64) (StepResult, error) {
+	defer free(outputs)
+	values, err := tensors.CopyFlatData[float32](outputs[0])
+	if err != nil {
+		return StepResult{}, t.failed(fmt.Sprintf("read report of step %d", t.done), err, ErrLost) // an asynchronous device fails here
+	}
+	r := StepResult{
+		Step:          t.done,
+		Loss:          float64(values[reportLoss]),
+		LR:            rate,
+		Positive:      float64(values[reportPositive]),
+		Negative:      float64(values[reportNegative]),
+		Top1:          float64(values[reportTop1]),
+		Top5:          float64(values[reportTop5]),
+		Spread:        float64(values[reportSpread]),
+		EffectiveRank: float64(values[reportRank]),
+		GradNorm:      float64(values[reportGradNorm]),
+		QueueAge:      t.queueAge(),
+	}
+	if r.Discarded = !finite(r.Loss) || !finite(r.GradNorm); r.Discarded {
+		return r, t.reject(r)
+	}
+	if t.options.Queries {
+		if r.Queries, err = tensors.CopyFlatData[float32](outputs[len(outputs)-1]); err != nil {
+			return StepResult{}, t.failed(fmt.Sprintf("read queries of step %d", t.done), err, ErrLost)
+		}
+	}
+	return r, nil
 }

@@ -12,7 +12,7 @@ const batchNormMomentum = 0.1
 
 // buildStep is one optimisation step as a graph (arXiv 1911.05722, algorithm 1; order of the reference implementation:
 // the momentum update comes before the keys, the keys enter the queue after the logits). Inputs: the mechanism's
-// arguments, then hyper [3]. Output: the report.
+// arguments, then hyper [3]. Output: the report, and with Options.Queries the queries.
 func (t *Trainer) buildStep(_ *model.Scope, inputs []*Node) []*Node {
 	arguments, hyper := inputs[:len(inputs)-1], inputs[len(inputs)-1]
 	t.mechanism.prepare(hyper.Graph())
@@ -23,6 +23,9 @@ func (t *Trainer) buildStep(_ *model.Scope, inputs []*Node) []*Node {
 	outputs := []*Node{report(p.measures, norm)}
 	if t.traced {
 		outputs = append(append(outputs, p.trace()...), p.gradients...)
+	}
+	if t.options.Queries {
+		outputs = append(outputs, p.queries())
 	}
 	return outputs
 }

@@ -38,6 +38,7 @@ type Options struct {
 	Optimizer  OptimizerOptions
 	Schedule   ScheduleOptions
 	Seed       uint64
+	Queries    bool // steps return their queries' embeddings (StepResult.Queries)
 }
 
 // Validate names the first option that is out of range, with the remedy.
@@ -280,7 +281,7 @@ func (t *Trainer) Step(ctx context.Context, b augment.Batch) (StepResult, error)
 	if err != nil {
 		return StepResult{}, err
 	}
-	return t.result(outputs[0], rate)
+	return t.result(outputs, rate)
 }
 
 func (t *Trainer) fits(b *augment.Batch) error {
@@ -352,30 +353,4 @@ func (t *Trainer) order() []int32 {
 		order = order[:len(order)+len(part)]
 	}
 	return order
-}
-
-// result reads the step's report.
-func (t *Trainer) result(report *tensors.Tensor, rate float64) (StepResult, error) {
-	defer report.FinalizeAll()
-	values, err := tensors.CopyFlatData[float32](report)
-	if err != nil {
-		return StepResult{}, t.failed(fmt.Sprintf("read report of step %d", t.done), err, ErrLost) // an asynchronous device fails here
-	}
-	r := StepResult{
-		Step:          t.done,
-		Loss:          float64(values[reportLoss]),
-		LR:            rate,
-		Positive:      float64(values[reportPositive]),
-		Negative:      float64(values[reportNegative]),
-		Top1:          float64(values[reportTop1]),
-		Top5:          float64(values[reportTop5]),
-		Spread:        float64(values[reportSpread]),
-		EffectiveRank: float64(values[reportRank]),
-		GradNorm:      float64(values[reportGradNorm]),
-		QueueAge:      t.queueAge(),
-	}
-	if r.Discarded = !finite(r.Loss) || !finite(r.GradNorm); r.Discarded {
-		return r, t.reject(r)
-	}
-	return r, nil
 }
