@@ -132,9 +132,9 @@ func (d *decoder) webp(img []byte) error {
 	}
 	switch m := m.(type) {
 	case *image.YCbCr:
-		rgb.FromYCbCr(&d.rgb, m, rgb.Video)
+		rgb.FromYCbCr(&d.rgb, m, rgb.VP8)
 	case *image.NYCbCrA:
-		rgb.FromYCbCr(&d.rgb, &m.YCbCr, rgb.Video)
+		rgb.FromYCbCr(&d.rgb, &m.YCbCr, rgb.VP8)
 	default:
 		err = rgb.FromImage(&d.rgb, m)
 	}

@@ -29,7 +29,12 @@ type manifest struct {
 		Input, File string
 		Size        int
 	}
-	Cube map[string]string
+	Cube        map[string]string
+	Orientation []struct {
+		File   string
+		Size   [2]int
+		SHA256 string
+	}
 }
 
 type goldenView struct {

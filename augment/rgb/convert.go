@@ -31,7 +31,7 @@ func FromImage(dst *Image, src image.Image) error {
 	case *image.Paletted:
 		fromPaletted(dst, s)
 	case *image.YCbCr:
-		fromYCbCr(dst, s, JFIF)
+		FromYCbCr(dst, s, JFIF)
 	default:
 		return fmt.Errorf("convert image to RGB: kind %T is not known", src)
 	}

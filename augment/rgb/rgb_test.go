@@ -51,7 +51,7 @@ func TestFromYCbCrUpsamples(t *testing.T) {
 			fill(src.Cr, 200)
 			var m rgb.Image
 			rgb.FromYCbCr(&m, src, rgb.JFIF)
-			r, g, b := rgb.JFIF(120, 60, 200)
+			r, g, b := color.YCbCrToRGB(120, 60, 200)
 			if want := bytes.Repeat([]byte{r, g, b}, size.X*size.Y); !bytes.Equal(m.Pix, want) {
 				t.Errorf("%v of %v: %v", ratio, size, m.Pix)
 			}
@@ -59,14 +59,16 @@ func TestFromYCbCrUpsamples(t *testing.T) {
 	}
 }
 
+// Luma alone and red chroma alone tell what the upsampled chroma is: red is luma + 1.402 Cr, and libjpeg's own rounding.
 func TestFromYCbCrInterpolates(t *testing.T) {
 	src := image.NewYCbCr(image.Rect(0, 0, 4, 1), image.YCbCrSubsampleRatio422)
-	src.Cr[0], src.Cr[1] = 100, 200
+	fill(src.Cb, 128)
+	src.Cr[0], src.Cr[1] = 130, 170
 	var m rgb.Image
-	rgb.FromYCbCr(&m, src, func(_, _, cr byte) (byte, byte, byte) { return cr, 0, 0 })
-	for x, want := range []byte{100, 125, 175, 200} {
+	rgb.FromYCbCr(&m, src, rgb.JFIF)
+	for x, want := range []byte{3, 17, 45, 59} { // Cr 130, 140, 160, 170
 		if got := m.Pix[3*x]; got != want {
-			t.Errorf("chroma %d is %d, want %d", x, got, want)
+			t.Errorf("red of column %d is %d, want %d", x, got, want)
 		}
 	}
 }

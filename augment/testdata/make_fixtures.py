@@ -1,16 +1,18 @@
-"""Writes the expected outputs beside this file. Made with Pillow 13.0.0 (libjpeg-turbo 3.2.0) and numpy 2.4.6:
+"""Writes the expected outputs beside this file. Made with Pillow 13.0.0 (libjpeg-turbo 3.2.0), numpy 2.4.6 and, for the
+chroma that Pillow does not write, cjpeg of libjpeg-turbo 2.1.5 (Debian: libjpeg-turbo-progs):
 
     pip install pillow==13.0.0 numpy==2.4.6 && python make_fixtures.py
 
-The operations are those that torchvision 0.2x applies to Pillow images, written out.
+The operations are those that torchvision applies to Pillow images and facebookresearch/moco's blur, written out; where
+torchvision is installed (0.29.2 was), they are compared with it.
 """
-import hashlib, io, json, os
+import hashlib, io, json, os, struct, subprocess, zlib
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 rng = np.random.default_rng(7)
-manifest = {"resize": [], "color": [], "files": [], "eval": [], "view": [], "cube": {}}
+manifest = {"resize": [], "color": [], "files": [], "eval": [], "view": [], "cube": {}, "orientation": []}
 
 
 def save(name, img):
@@ -120,6 +122,108 @@ def evaluations(src):
         manifest["eval"].append({"input": save(f"eval{i}.png", img), "size": size, "file": save(f"eval{i}.expected.png", out)})
 
 
+def png(a, depth, kind, interlaced=False, palette=None, transparent=None):
+    """A PNG file of samples a [H, W, channels], in depths and kinds that Pillow does not write."""
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    def rows(part):
+        if depth == 16:
+            lines = [r.astype(">u2").tobytes() for r in part]
+        else:  # most significant bits first, rows padded to bytes
+            bits = [np.unpackbits(r.astype(np.uint8).reshape(-1, 1), axis=1)[:, -depth:].ravel() for r in part]
+            lines = [np.packbits(b).tobytes() for b in bits]
+        return b"".join(b"\0" + l for l in lines)
+
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [a[y::dy, x::dx] for y, x, dy, dx in passes] if interlaced else [a]
+    header = struct.pack(">IIBBBBB", a.shape[1], a.shape[0], depth, kind, 0, 0, interlaced)
+    extra = (chunk(b"PLTE", palette) if palette else b"") + (chunk(b"tRNS", transparent) if transparent else b"")
+    data = b"".join(rows(p) for p in parts if p.size)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
+
+
+def formats(src):
+    """One small file for each kind that files() does not have."""
+    folder = os.path.join(HERE, "formats")
+    os.makedirs(folder, exist_ok=True)
+
+    def add(name, data, expected=None):
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(data)
+        out = expected or Image.open(os.path.join(folder, name)).convert("RGB")
+        out.info.clear()
+        name = "formats/" + name
+        manifest["files"].append({"file": name, "expected": save(name.replace(".", "_") + ".expected.png", out)})
+
+    def saved(img, kind, **options):
+        b = io.BytesIO()
+        img.save(b, kind, **options)
+        return b.getvalue()
+
+    ppm = saved(src, "PPM")
+    for name, sample in (("440", "1x2"), ("411", "4x1"), ("410", "4x2")):
+        add(f"{name}.jpg", subprocess.run(["cjpeg", "-quality", "85", "-sample", sample], input=ppm, capture_output=True, check=True).stdout)
+    arithmetic = subprocess.run(["cjpeg", "-arithmetic"], input=ppm, capture_output=True, check=True).stdout
+    with open(os.path.join(folder, "arithmetic.jpg"), "wb") as f:
+        f.write(arithmetic)
+    plain = saved(src, "JPEG", quality=85)
+    add("extended.jpg", plain.replace(b"\xff\xc0", b"\xff\xc1", 1))
+    add("progressive420.jpg", saved(src, "JPEG", quality=85, progressive=True, subsampling=2))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = saved(src, "JPEG", quality=85, exif=exif)
+        with open(os.path.join(folder, f"orientation{orientation}.jpg"), "wb") as f:
+            f.write(data)
+        out = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        manifest["orientation"].append({"file": f"formats/orientation{orientation}.jpg", "size": out.size,
+                                        "sha256": hashlib.sha256(out.tobytes()).hexdigest()})
+
+    a = np.array(src).astype(np.uint32)
+    gray = np.array(src.convert("L")).astype(np.uint32)[:, :, None]
+    deep, deepgray = a * 257 ^ 0x5A, gray * 257 ^ 0x5A  # the low byte has to be dropped, not rounded
+    alpha = np.broadcast_to(np.arange(src.width, dtype=np.uint32)[None, :, None] * 2000, gray.shape)
+    high = Image.fromarray((deepgray[:, :, 0] >> 8).astype(np.uint8), "L").convert("RGB")  # Pillow clips I;16 instead
+    add("rgb16.png", png(deep, 16, 2))
+    add("rgba16.png", png(np.concatenate([deep, alpha], 2), 16, 6))
+    add("gray16.png", png(deepgray, 16, 0), high)
+    add("la16.png", png(np.concatenate([deepgray, alpha], 2), 16, 4))
+    add("interlaced.png", png(a, 8, 2, interlaced=True))
+    add("interlaced16.png", png(deep, 16, 2, interlaced=True))
+    for depth in (1, 2, 4):
+        add(f"gray{depth}.png", png(gray >> (8 - depth), depth, 0, interlaced=depth == 2))
+        colors = bytes(rng.integers(0, 256, 3 << depth, dtype=np.uint8))
+        add(f"palette{depth}.png", png(gray >> (8 - depth), depth, 3, palette=colors))
+    add("keyed.png", png(a, 8, 2, transparent=struct.pack(">HHH", *(int(v) for v in a[0, 0]))))
+    other = src.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    add("animated.png", saved(src, "PNG", save_all=True, append_images=[other], optimize=True))
+    with open(os.path.join(folder, "animated.webp"), "wb") as f:
+        f.write(saved(src, "WEBP", save_all=True, append_images=[other], quality=50))
+    add("palette.webp", saved(src.quantize(8).convert("RGB"), "WEBP", lossless=True))
+    add("odd.webp", saved(src.crop((0, 0, src.width - 1, src.height - 1)), "WEBP", quality=60))
+    for kind, name in (("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tiff"), ("JPEG2000", "jp2"), ("AVIF", "avif")):
+        with open(os.path.join(folder, f"small.{name}"), "wb") as f:
+            f.write(saved(src.resize((8, 8)), kind))
+
+
+def check_torchvision(src):
+    """The operations written out above are torchvision's."""
+    try:
+        import torchvision.transforms.functional as tv
+    except ImportError:
+        return
+    theirs = {"brightness": tv.adjust_brightness, "contrast": tv.adjust_contrast, "saturation": tv.adjust_saturation,
+              "hue": tv.adjust_hue, "gray": lambda i, f: tv.rgb_to_grayscale(i, 3), "flip": lambda i, f: tv.hflip(i)}
+    for op, their in theirs.items():
+        for f in (0.6, 1.37) if op != "hue" else (-0.5, -0.1, 0.0, 0.07, 0.5):
+            assert their(src, f).tobytes() == OPS[op](src, f).tobytes(), (op, f)
+    for case in manifest["resize"]:
+        x0, y0, x1, y1 = case["box"]
+        out = tv.resized_crop(src, y0, x0, y1 - y0, x1 - x0, [case["size"]] * 2)
+        assert out.tobytes() == Image.open(os.path.join(HERE, case["file"])).tobytes(), case
+
+
 def view(src):
     """One whole view of MoCo v2."""
     box, ops = (5, 3, 52, 45), [("hue", -0.07), ("contrast", 1.3), ("saturation", 0.7), ("brightness", 1.2), ("blur", 1.1), ("flip", 0)]
@@ -139,6 +243,8 @@ cube()
 files(source)
 evaluations(source)
 view(source)
+check_torchvision(source)
+formats(picture(26, 19))
 with open(os.path.join(HERE, "manifest.json"), "w") as f:
     json.dump(manifest, f, indent=1)
     f.write("\n")
