@@ -50,6 +50,9 @@ func (a *batchAssembler) good(j *job) error {
 	appendIf(a.columns.Field(ColTime-ColSource).(*array.TimestampBuilder), arrow.Timestamp(time), timed)
 	appendIf(a.columns.Field(ColLabel-ColSource).(*array.Int32Builder), label, labelled)
 	a.columns.Field(ColHash - ColSource).(*array.Uint64Builder).Append(j.hash)
+	a.columns.Field(ColGroup - ColSource).(*array.Uint64Builder).Append(j.sample.Group)
+	a.columns.Field(ColVisit - ColSource).(*array.Int64Builder).Append(j.sample.Visit)
+	a.columns.Field(ColPosition - ColSource).(*array.Uint64Builder).Append(j.sample.Position)
 	return nil
 }
 

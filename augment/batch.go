@@ -19,6 +19,9 @@ const (
 	ColTime             // timestamp[us], nullable
 	ColLabel            // int32, nullable
 	ColHash             // uint64: near-duplicate hash of the decoded image (difference hash, 8x8 bits)
+	ColGroup            // uint64: hash of what the sample comes from (loader.Sample.Group)
+	ColVisit            // int64: how often a replay buffer gave it before; 0 without one
+	ColPosition         // uint64: place in training order (loader.Sample.Position)
 )
 
 // BatchSchema returns the Arrow schema of view batches of size x size pixels.
@@ -35,6 +38,9 @@ func BatchSchema(size int) *arrow.Schema {
 		{Name: "time", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
 		{Name: "label", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
 		{Name: "hash", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "group", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "visit", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "position", Type: arrow.PrimitiveTypes.Uint64},
 	}, nil)
 }
 

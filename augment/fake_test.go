@@ -190,7 +190,7 @@ func (r fakeRun) sequential(t *testing.T) (batches []plainBatch, failed bool) {
 }
 
 func (r fakeRun) add(p *plainBatch, s *loader.Sample, n uint64) {
-	key := NewKey(r.opts.Seed, s.Epoch, s.ID())
+	key := NewKey(r.opts.Seed, s.Epoch, s.ID()).Draw(s.Draw)
 	pix := make([]byte, r.opts.Size*r.opts.Size*3)
 	fakePixels(pix, n, key.Rand(0))
 	p.query = append(p.query, pix...)
@@ -203,7 +203,7 @@ func (r fakeRun) add(p *plainBatch, s *loader.Sample, n uint64) {
 	if n%3 != 0 {
 		label = n
 	}
-	p.rows = append(p.rows, rowText(s.ID(), s.Key(), time, label, n*7))
+	p.rows = append(p.rows, rowText(s.ID(), s.Key(), time, label, n*7, s.Group, s.Visit, s.Position))
 }
 
 // plainBatch is a batch in comparable form.
@@ -219,8 +219,8 @@ func (p plainBatch) equal(o plainBatch) bool {
 		p.token == o.token && slices.Equal(p.dead, o.dead)
 }
 
-func rowText(id ingest.ID, key string, time, label any, hash uint64) string {
-	return fmt.Sprintf("%v %s %v %v %d", id, key, time, label, hash)
+func rowText(id ingest.ID, key string, time, label any, hash, group uint64, visit int64, position uint64) string {
+	return fmt.Sprintf("%v %s %v %v %d %x %d %d", id, key, time, label, hash, group, visit, position)
 }
 
 func tokenText(t loader.Token) string {
@@ -248,7 +248,8 @@ func flatten(b *Batch) plainBatch {
 			Offset:    r.Column(ColOffset).(*array.Int64).Value(i),
 			Item:      r.Column(ColItem).(*array.Int32).Value(i),
 		}
-		p.rows = append(p.rows, rowText(id, r.Column(ColKey).(*array.String).Value(i), time, label, r.Column(ColHash).(*array.Uint64).Value(i)))
+		p.rows = append(p.rows, rowText(id, r.Column(ColKey).(*array.String).Value(i), time, label, r.Column(ColHash).(*array.Uint64).Value(i),
+			r.Column(ColGroup).(*array.Uint64).Value(i), r.Column(ColVisit).(*array.Int64).Value(i), r.Column(ColPosition).(*array.Uint64).Value(i)))
 	}
 	for _, d := range b.Dead {
 		p.dead = append(p.dead, deadText(d))

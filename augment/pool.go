@@ -126,7 +126,7 @@ func (p *Pool) newWorker() func(*job) {
 	draw := generators.Rand
 	return func(j *job) {
 		j.id = j.sample.ID()
-		generators.Reset(NewKey(p.opts.Seed, j.sample.Epoch, j.id))
+		generators.Reset(NewKey(p.opts.Seed, j.sample.Epoch, j.id).Draw(j.sample.Draw))
 		err := unlessRefused(j, p.opts.Refused, func() (err error) {
 			j.hash, err = recipe.Views(j.views, j.sample.Image(), draw)
 			return err

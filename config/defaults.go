@@ -12,6 +12,7 @@ func Default() *Config {
 				FollowStart: "earliest", PartSize: 16 << 20, Parallel: 4, PauseLimit: time.Hour, S3Access: S3Access{Checksum: "auto"},
 			},
 			Kafka:          defaultKafka(),
+			Source:         "key_prefix",
 			SequenceEpochs: 1,
 		},
 		Loader: Loader{

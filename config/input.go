@@ -7,6 +7,8 @@ type Ingest struct {
 	Shards string `yaml:"shards" path:"true" change:"free" example:"data/train-*.tar" doc:"Path or glob of local shards, instead of dir: tar or tar.gz in WebDataset's convention, Parquet, or Arrow IPC."`
 	Labels bool   `yaml:"labels" change:"free" doc:"Take the top-level sub-folder of an image as its class. Training never looks at it; embeddings and evaluation do."`
 
+	Source string `yaml:"source" allowed:"key_prefix|key|partition" change:"accept" doc:"What makes samples of one source (a video, a camera, a customer), whose images may be near-duplicates: equal keys up to the last slash, equal keys, or one partition (a file of a source with an end)."`
+
 	ImageColumn string `yaml:"image_column" change:"free" example:"image" doc:"Column of encoded images in Parquet and Arrow shards; empty finds it."`
 	LabelColumn string `yaml:"label_column" change:"free" example:"label" doc:"Column of classes in Parquet and Arrow shards; empty finds it."`
 

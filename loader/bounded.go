@@ -100,6 +100,7 @@ type boundedRun struct {
 	reading  *reading
 	shelf    *shelf
 	maxBytes int64
+	groupBy  ingest.GroupBy
 	position uint64
 	meter    *meter
 }
@@ -109,7 +110,7 @@ func (l *Bounded) prepare(m *ingest.Manifest, start ingest.Position) (*boundedRu
 	if err != nil {
 		return nil, err
 	}
-	r := &boundedRun{maxBytes: l.opts.MaxBytes, position: l.opts.Start.Position, meter: &l.meter}
+	r := &boundedRun{maxBytes: l.opts.MaxBytes, groupBy: l.opts.GroupBy, position: l.opts.Start.Position, meter: &l.meter}
 	if r.order, err = newOrder(p, l.opts.Epochs, start); err != nil {
 		return nil, err
 	}
@@ -194,6 +195,7 @@ func (r *boundedRun) hand(ctx context.Context, out chan<- Sample) error {
 			return err
 		}
 		s := Sample{Record: e.record, Epoch: d.epoch, After: d.after, Position: r.position, items: 1}
+		s.Group = s.group(r.groupBy)
 		s.release = func() {
 			e.record.Release()
 			r.shelf.hold(-e.bytes)

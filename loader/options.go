@@ -38,6 +38,8 @@ type Options struct {
 	MaxBytes int64
 	// Epochs ends a bounded run when that many passes are done, those before Start included; 0 goes on for ever.
 	Epochs int64
+	// GroupBy tells which samples come from one source (Sample.Group).
+	GroupBy ingest.GroupBy
 	// Window, if not nil, passes over samples of a stream that came before.
 	Window *Window
 	// Repeated, if not nil, is told of each sample that Window passes over, before it can count as consumed. Run calls it.

@@ -15,6 +15,12 @@ type Sample struct {
 	Record arrow.Record
 	Row    int
 	Epoch  int64 // pass over a bounded source, from 0; 0 for streams
+	// Group is the hash of what the sample comes from, by Options.GroupBy: near-duplicates of one moment share it.
+	Group uint64
+	// Visit says how often it was drawn from a replay buffer before, and Draw, which its random numbers go by, is the
+	// number of this draw. Both are 0 without a buffer.
+	Visit int64
+	Draw  uint64
 	// Position counts the samples of the run in training order from 0, bad ones included.
 	Position uint64
 	// After is what is consumed once this sample is (with everything before it), for bounded sources.
@@ -72,6 +78,16 @@ func (s *Sample) ID() ingest.ID {
 		Offset:    offset,
 		Item:      s.Record.Column(ingest.ColItem).(*array.Int32).Value(s.Row),
 	}
+}
+
+// group is the hash of the sample's source, without a copy of its texts.
+func (s *Sample) group(by ingest.GroupBy) uint64 {
+	partition, offset := s.place()
+	id := ingest.ID{
+		Source: s.Record.Column(ingest.ColSource).(*array.String).Value(s.Row), Partition: partition, Offset: offset,
+		Item: s.Record.Column(ingest.ColItem).(*array.Int32).Value(s.Row),
+	}
+	return by.Of(id, s.Record.Column(ingest.ColKey).(*array.String).Value(s.Row))
 }
 
 func (s *Sample) place() (partition int32, offset int64) {

@@ -162,6 +162,7 @@ func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Samp
 				f.release(1)
 				continue
 			}
+			s.Group = s.group(l.opts.GroupBy)
 			s.passed, s.dropped = passed, dropped
 			passed, dropped = nil, nil
 			s.release = func() { f.release(1) }

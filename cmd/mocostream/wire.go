@@ -9,6 +9,7 @@ import (
 
 	"mocostream/augment"
 	"mocostream/config"
+	"mocostream/ingest"
 	"mocostream/ingest/dir"
 	"mocostream/internal/reuse"
 	"mocostream/loader"
@@ -74,7 +75,7 @@ func loaderOptions(c *config.Config, start loader.Token) loader.Options {
 	return loader.Options{
 		Seed: c.Train.Seed, Shuffle: true, ShuffleWindow: l.Shuffle.Window, ShuffleBuffer: l.Shuffle.Buffer,
 		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start.Clone(),
-		Allocator: reuse.New(),
+		GroupBy: ingest.GroupBy(c.Ingest.Source), Allocator: reuse.New(),
 	}
 }
 
