@@ -73,3 +73,12 @@ func (t *Trainer) result(outputs []*tensors.Tensor, rate float64) (StepResult, e
 	}
 	return r, nil
 }
+
+// DriftResult compares what a window of steps took with the reference; a line of metrics.jsonl with "drift" set.
+type DriftResult struct {
+	Step    int64   `json:"step"`
+	MMD2    float64 `json:"drift"` // unbiased estimate of the squared maximum mean discrepancy
+	PValue  float64 `json:"p_value"`
+	Sources int     `json:"sources"` // of the window's images
+	Alarm   bool    `json:"drift_alarm"`
+}
