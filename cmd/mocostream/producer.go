@@ -104,9 +104,9 @@ func (p *producer) record(ctx context.Context, record arrow.Record) error {
 	return nil
 }
 
-// add queues a copy of an image.
-func (p *producer) add(ctx context.Context, key string, image []byte, label string) error {
-	headers := p.headers(key, image, label)
+// add queues a copy of an image, with headers of its own besides the ones that every image has.
+func (p *producer) add(ctx context.Context, key string, image []byte, label string, more ...kafkago.Header) error {
+	headers := append(p.headers(key, image, label), more...)
 	size := batchRoom + messageRoom + len(key) + len(image)
 	for _, h := range headers {
 		size += messageRoom + len(h.Key) + len(h.Value)

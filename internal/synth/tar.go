@@ -23,24 +23,32 @@ func WriteTar(ctx context.Context, path string, opts Options) error {
 	if err := opts.Validate(); err != nil {
 		return fmt.Errorf("draw images: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := writeWhole(path, func(w io.Writer) error { return writeTar(ctx, w, opts) }); err != nil {
 		return fmt.Errorf("draw images into %s: %w", path, err)
 	}
+	return nil
+}
+
+// writeWhole writes a file, with the folder it lies in, that appears under its name when it is whole.
+func writeWhole(path string, write func(io.Writer) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	tmp := path + ".tmp"
-	if err := writeTarFile(ctx, tmp, opts); err != nil {
+	if err := writeBuffered(tmp, write); err != nil {
 		_ = os.Remove(tmp) // the first error is the one to hear of
-		return fmt.Errorf("draw images into %s: %w", path, err)
+		return err
 	}
 	return os.Rename(tmp, path)
 }
 
-func writeTarFile(ctx context.Context, path string, opts Options) error {
+func writeBuffered(path string, write func(io.Writer) error) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	err = writeTar(ctx, w, opts)
+	err = write(w)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -57,7 +65,7 @@ func writeTar(ctx context.Context, w io.Writer, opts Options) error {
 			return err
 		}
 		for j, data := range batch {
-			if err := writeEntries(tw, first+j, (first+j)%opts.Classes, data); err != nil {
+			if err := writeEntries(tw, fmt.Sprintf("%06d", first+j), (first+j)%opts.Classes, data); err != nil {
 				return err
 			}
 		}
@@ -81,8 +89,7 @@ func drawBatch(ctx context.Context, batch [][]byte, opts Options, first, workers
 	return g.Wait()
 }
 
-func writeEntries(tw *tar.Writer, index, class int, data []byte) error {
-	name := fmt.Sprintf("%06d", index)
+func writeEntries(tw *tar.Writer, name string, class int, data []byte) error {
 	if err := writeEntry(tw, name+".jpg", data); err != nil {
 		return err
 	}
