@@ -214,7 +214,8 @@ func TestViewIsPillows(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, c.Size*c.Size*3)
-		m.render(got, src, c.params(t))
+		p := c.params(t)
+		m.renderer.render(got, src, &p)
 		if !bytes.Equal(got, readPNG(t, c.File).Pix) {
 			t.Errorf("view differs from %s", c.File)
 		}

@@ -21,13 +21,16 @@ func newSectors() *sectors {
 // adjustHue turns the hue by factor of a full turn, -0.5 to 0.5, through Pillow's 8-bit HSV, as torchvision does on Pillow
 // images. It loses some colour resolution even at 0, as the original does.
 func (t *sectors) adjustHue(pix []byte, factor float64) {
-	shift := byte(int(factor * 255)) // wraps around as the hue does
+	shift := hueShift(factor)
 	for len(pix) >= 3 {
 		h, s, v := toHSV(pix[0], pix[1], pix[2])
 		pix[0], pix[1], pix[2] = t.toRGB(h+shift, s, v)
 		pix = pix[3:]
 	}
 }
+
+// hueShift is what a turn adds to an 8-bit hue; it wraps around as the hue does.
+func hueShift(factor float64) byte { return byte(int(factor * 255)) }
 
 // toHSV is Pillow's conversion. The mix of float32 and float64 is Pillow's too, and shows in the last bit.
 func toHSV(r, g, b byte) (h, s, v byte) {

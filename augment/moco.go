@@ -2,10 +2,7 @@ package augment
 
 import (
 	"fmt"
-	"image"
 	"math/rand/v2"
-
-	"mocostream/augment/rgb"
 )
 
 // MoCoOptions are the parameters of MoCo's recipe. MoCoV1 and MoCoV2 return those of facebookresearch/moco.
@@ -89,14 +86,10 @@ func within(high float64, all ...float64) bool {
 
 // MoCo is the recipe of the two views of MoCo v1 and v2.
 type MoCo struct {
-	options MoCoOptions
-	decoder decoder
-	resizer resizer
-	blurrer blurrer
-	sectors *sectors // shared by clones, only read
+	options  MoCoOptions
+	decoder  decoder
+	renderer viewRenderer
 }
-
-var _ Recipe = (*MoCo)(nil)
 
 var _ Recipe = (*MoCo)(nil)
 
@@ -106,12 +99,14 @@ func NewMoCo(o MoCoOptions) (*MoCo, error) {
 		return nil, fmt.Errorf("build MoCo recipe: %w", err)
 	}
 	o.Limits = o.Limits.WithDefaults()
-	return &MoCo{options: o, decoder: decoder{limits: o.Limits}, sectors: newSectors()}, nil
+	return &MoCo{options: o, decoder: decoder{limits: o.Limits}, renderer: newRenderer(o.Size, o.GrayFirst)}, nil
 }
 
 // Clone returns the same recipe with scratch memory of its own.
 func (m *MoCo) Clone() Recipe {
-	return &MoCo{options: m.options, decoder: decoder{limits: m.options.Limits}, sectors: m.sectors}
+	return &MoCo{
+		options: m.options, decoder: decoder{limits: m.options.Limits}, renderer: newRenderer(m.options.Size, m.options.GrayFirst),
+	}
 }
 
 // Views implements Recipe. The views must be of the recipe's Size; another is an error that is no *BadImage.
@@ -126,7 +121,8 @@ func (m *MoCo) Views(dst []View, img []byte, rng func(view int) *rand.Rand) (uin
 		return 0, err
 	}
 	for i, v := range dst {
-		m.render(v.Pix, src, m.options.draw(rng(i), src.Width, src.Height))
+		p := m.options.draw(rng(i), src.Width, src.Height)
+		m.renderer.render(v.Pix, src, &p)
 	}
 	return differenceHash(src), nil
 }
@@ -136,37 +132,4 @@ func (v View) check(size int) error {
 		return fmt.Errorf("view of size %d with %d bytes, the recipe makes size %d with %d", v.Size, len(v.Pix), size, size*size*3)
 	}
 	return nil
-}
-
-// render makes one view as p says.
-func (m *MoCo) render(dst []byte, src *rgb.Image, p viewParams) {
-	size := m.options.Size
-	m.resizer.resize(dst, src, p.crop, image.Pt(size, size), image.Rect(0, 0, size, size))
-	if p.gray && m.options.GrayFirst {
-		toGray(dst)
-	}
-	for _, op := range p.order {
-		m.jitter(dst, op, &p)
-	}
-	if p.gray && !m.options.GrayFirst {
-		toGray(dst)
-	}
-	m.blurrer.blur(dst, size, float32(p.sigma))
-	if p.flip {
-		flip(dst, size)
-	}
-}
-
-// jitter applies one operation of p in place.
-func (m *MoCo) jitter(pix []byte, op uint8, p *viewParams) {
-	switch op {
-	case jitterBrightness:
-		adjustBrightness(pix, float32(p.brightness))
-	case jitterContrast:
-		adjustContrast(pix, float32(p.contrast))
-	case jitterSaturation:
-		adjustSaturation(pix, float32(p.saturation))
-	case jitterHue:
-		m.sectors.adjustHue(pix, p.hue)
-	}
 }

@@ -72,7 +72,7 @@ func TestGrayBeforeAndAfterJitter(t *testing.T) {
 		o := MoCoV1(32)
 		o.GrayFirst = first
 		out[first] = make([]byte, 32*32*3)
-		newRecipe(t, o).render(out[first], src, p)
+		newRecipe(t, o).renderer.render(out[first], src, &p)
 		for i := 0; i < len(out[first]); i += 3 {
 			if v := out[first][i : i+3]; v[0] != v[1] || v[1] != v[2] {
 				t.Fatalf("grey first %v: pixel %v", first, v)
