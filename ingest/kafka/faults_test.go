@@ -256,13 +256,7 @@ func TestBrokerRestarts(t *testing.T) {
 	s := openSession(t, source, ingest.Progress{})
 	s.samples(3)
 	c.Close()
-	for !told.has("cannot be read now") { // and meanwhile Next waits
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if err := s.next(ctx); err != nil && ctx.Err() == nil {
-			t.Fatal(err)
-		}
-		cancel()
-	}
+	s.waits("cannot be read now", told)
 	if stats := source.Stats().Partitions[0]; stats.Trouble == "" {
 		t.Errorf("stats are %+v, want trouble", stats)
 	}
@@ -271,11 +265,24 @@ func TestBrokerRestarts(t *testing.T) {
 	after := producer(t, c)
 	produce(t, after, "imgs", 0, 2)
 	s.samples(5)
+	s.waits("can be read again", told) // it is told once what was read is handed out
 	if stats := source.Stats().Partitions[0]; stats.Reconnects == 0 || stats.Trouble != "" {
 		t.Errorf("stats are %+v, want reconnects and no trouble", stats)
 	}
 	s.reader.Close()
 	after.Close()
+}
+
+// waits lets Next wait for records that do not come until a person is told text.
+func (s *session) waits(text string, told *warnings) {
+	s.t.Helper()
+	for !told.has(text) {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Millisecond)
+		if err := s.next(ctx); err != nil && ctx.Err() == nil {
+			s.t.Fatal(err)
+		}
+		cancel()
+	}
 }
 
 func freePort(t *testing.T) int {

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func follow(t testing.TB, b *bucket, o FollowOptions) *Follow {
 	if o.Client == nil {
 		o.Client = b.client(t)
 	}
-	o.Bucket, o.Allocator = testBucket, checked(t)
+	o.Bucket, o.Allocator = cmp.Or(o.Bucket, testBucket), checked(t)
 	if o.StateDir == "" {
 		o.StateDir = t.TempDir()
 	}
@@ -525,13 +526,13 @@ func TestFollowCompacts(t *testing.T) {
 // A bucket that cannot be listed ends the stream with its error, after what was found.
 func TestFollowFails(t *testing.T) {
 	b := newBucket(t, s3server.Options{})
-	f := follow(t, b, FollowOptions{})
+	f := follow(t, b, FollowOptions{Bucket: "none"})
 	r := openTail(t, f, ingest.Progress{})
 	_, err := r.Next(t.Context())
 	for err == nil {
 		_, err = r.Next(t.Context())
 	}
-	if !strings.Contains(err.Error(), "list s3://images/") {
+	if !strings.Contains(err.Error(), "list s3://none/") {
 		t.Errorf("error is %v", err)
 	}
 	if _, again := r.Next(t.Context()); !errors.Is(again, err) {

@@ -49,6 +49,7 @@ func newBucket(t testing.TB, opts s3server.Options) *bucket {
 		return nil
 	}
 	b.Server = s3server.New(opts)
+	b.MakeBucket(testBucket) // a tail may look at it before a test puts something
 	var err error
 	if b.url, err = b.Start(context.Background()); err != nil {
 		t.Fatal(err)

@@ -87,6 +87,13 @@ func (b *bucket) keys() []string {
 	return b.sorted
 }
 
+// MakeBucket makes an empty bucket, if there is none of that name.
+func (s *Server) MakeBucket(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeBucket(name)
+}
+
 // Put stores a copy of data, in a bucket that is made when there is none, and returns the ETag with its quotes.
 func (s *Server) Put(bucket, key string, data []byte) string {
 	o := newObject(bytes.Clone(data), nil)
