@@ -1,6 +1,7 @@
 package augment
 
 import (
+	"mocostream/ingest"
 	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -21,6 +22,9 @@ type batchAssembler struct {
 	rule    loader.BadRule
 	token   loader.Token
 	dead    []loader.DeadLetter
+
+	replayed bool
+	admitted []ingest.ID // into a replay buffer
 }
 
 var _ assembler[Batch] = (*batchAssembler)(nil)
@@ -35,8 +39,15 @@ func newBatchAssembler(opts PoolOptions, l layout, r *ring) *batchAssembler {
 	}
 }
 
+// consume counts a sample, good or bad.
+func (a *batchAssembler) consume(s *loader.Sample) {
+	a.token.Consume(s)
+	a.replayed = s.Replayed()
+	a.admitted = append(a.admitted, s.Admitted()...)
+}
+
 func (a *batchAssembler) good(j *job) error {
-	a.token.Consume(&j.sample)
+	a.consume(&j.sample)
 	if err := a.rule.Note(&a.token, j.sample.Position, false); err != nil {
 		return err
 	}
@@ -73,8 +84,10 @@ func appendIf[V any](b interface {
 }
 
 func (a *batchAssembler) bad(j *job) error {
-	a.token.Consume(&j.sample)
-	a.dead = append(a.dead, *j.dead)
+	a.consume(&j.sample)
+	if j.sample.Visit == 0 { // a bad image may be drawn again before its buffer hears of it
+		a.dead = append(a.dead, *j.dead)
+	}
 	return a.rule.Note(&a.token, j.sample.Position, true)
 }
 
@@ -85,8 +98,11 @@ func (a *batchAssembler) full(pixels []byte) Batch {
 	defer views[0].Release()
 	defer views[1].Release()
 	record := array.NewRecord(a.schema, append(views, others.Columns()...), int64(a.layout.batch))
-	b := Batch{Record: record, Size: a.layout.size, Token: a.token.Clone(), Dead: a.dead, release: record.Release}
-	a.dead = nil
+	b := Batch{
+		Record: record, Size: a.layout.size, Token: a.token.Clone(), Dead: a.dead, release: record.Release,
+		Replayed: a.replayed, Admitted: a.admitted,
+	}
+	a.dead, a.admitted = nil, nil
 	return b
 }
 

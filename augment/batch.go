@@ -1,6 +1,7 @@
 package augment
 
 import (
+	"mocostream/ingest"
 	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -51,6 +52,10 @@ type Batch struct {
 	Size   int          // height and width of a view in pixels
 	// Token is the state of the input side once this batch is consumed.
 	Token loader.Token
+	// Replayed says that the samples are draws from a replay buffer, and Admitted which samples of the source went into it
+	// for this batch.
+	Replayed bool
+	Admitted []ingest.ID
 	// Dead holds what was found undecodable since the batch before.
 	Dead []loader.DeadLetter
 

@@ -28,9 +28,29 @@ type Loader struct {
 	StoreImages    bool    `yaml:"store_images" change:"free" doc:"Keep the encoded bytes of a bad image of up to 1 MiB in the dead-letter file, not its description alone."`
 	Dedupe         string  `yaml:"dedupe" allowed:"none|key|sha256" change:"accept" doc:"Passes over what a stream brings again within dedupe_window: by its key, or by the image's bytes."`
 	DedupeWindow   int     `yaml:"dedupe_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples that dedupe remembers, 16 bytes each."`
+	Replay         Replay  `yaml:"replay" doc:"A buffer of encoded images that batches are drawn from, for what comes in bursts or drifts (docs/continual.md)."`
 	Shuffle        Shuffle `yaml:"shuffle" doc:"Order of a bounded source, a function of train.seed and the epoch."`
 	Limits         Limits  `yaml:"limits" doc:"What makes an image bad before it can cost memory or time."`
 }
+
+// Replay is loader.replay.
+type Replay struct {
+	Policy           string  `yaml:"policy" allowed:"none|fifo|random|reservoir|balanced" change:"accept" doc:"Which sample leaves a full buffer: the oldest (fifo), any (random), any or the newcomer, so that each sample of the stream is kept with equal probability (reservoir), or one of the source (ingest.source) that has most in the buffer (balanced). none trains on samples as they come, once each."`
+	Size             int     `yaml:"size" range:"[1,)" unit:"samples" change:"accept" doc:"Most samples in the buffer."`
+	Bytes            int64   `yaml:"bytes" range:"[0,)" unit:"bytes" change:"accept" doc:"Most bytes of encoded images in the buffer; 0 sets no limit beside size."`
+	UpdatesPerSample float64 `yaml:"updates_per_sample" range:"[0.01,)" change:"accept" doc:"Draws from the buffer for each sample that comes in. The source is read that much slower than the trainer works."`
+	Fill             int     `yaml:"fill" range:"[1,)" auto:"true" unit:"samples" change:"accept" doc:"Samples in the buffer before the first draw; auto waits for four batches, or size if that is less."`
+	Fresh            float64 `yaml:"fresh" range:"[0,1]" change:"accept" doc:"Share of the draws that go to samples that none has taken yet, the oldest first; the others are drawn from the whole buffer."`
+	PerSourceBatch   int     `yaml:"per_source_batch" range:"[0,)" unit:"samples" change:"accept" doc:"Most samples of one source (ingest.source) in a batch, as far as the buffer has enough sources; 0 sets no limit."`
+	Window           int     `yaml:"window" range:"[0,)" unit:"samples" change:"accept" doc:"Latest samples that reservoir is fair to; 0 is the whole stream."`
+	Delay            int     `yaml:"delay" range:"[2,)" auto:"true" unit:"steps" change:"accept" doc:"Steps after which the buffer learns what a step found: bad images, embeddings. A fixed number, so that timing changes nothing; the loader runs ahead by no more. auto takes 8, or more for small batches with many bad images allowed."`
+}
+
+// On says whether there is a buffer.
+func (r Replay) On() bool { return r.Policy != ReplayNone }
+
+// ReplayNone is the value of loader.replay.policy without a buffer.
+const ReplayNone = "none"
 
 // Shuffle is loader.shuffle.
 type Shuffle struct {

@@ -30,6 +30,40 @@ type Sample struct {
 	passed  []ingest.Span // of a stream: what was met before it and will never be a sample
 	dropped []duplicate   // likewise: samples before it that came before
 	release func()
+
+	replayed bool        // a draw from a replay buffer
+	admitted []admission // of a draw: what went into the buffer since the one before
+}
+
+// admission is what the taking of one sample of the source consumes.
+type admission struct {
+	id      ingest.ID
+	items   int32
+	after   ingest.Position
+	passed  []ingest.Span
+	dropped []duplicate
+}
+
+// admission costs a copy of the sample's name, if that is asked for.
+func (s *Sample) admission(named bool) admission {
+	a := admission{items: s.items, after: s.After, passed: s.passed, dropped: s.dropped}
+	if named {
+		a.id = s.ID()
+	}
+	return a
+}
+
+// Replayed says whether the sample is a draw from a replay buffer, and Admitted which samples of the source went into
+// the buffer, or found no place, since the draw before.
+func (s *Sample) Replayed() bool { return s.replayed }
+
+// Admitted is described with Replayed.
+func (s *Sample) Admitted() []ingest.ID {
+	var ids []ingest.ID
+	for _, a := range s.admitted {
+		ids = append(ids, a.id)
+	}
+	return ids
 }
 
 // duplicate is a sample that a Window passed over.

@@ -139,6 +139,34 @@ func noManifest(hash string) (*ingest.Manifest, error) {
 	return nil, errors.New("no manifest is expected here")
 }
 
+// A replay buffer's samples count when they go into it, however often they are drawn.
+func TestLedgerOfDraws(t *testing.T) {
+	b := newBook(t)
+	draw := func(admitted, drawn []ingest.ID, dead ...ingest.ID) {
+		t.Helper()
+		b.at.Step++
+		b.at.Samples += int64(len(drawn))
+		batch := batchOf(drawn, dead...)
+		batch.Replayed, batch.Admitted = true, admitted
+		if err := errors.Join(b.ledger.Take(batch), b.ledger.Finish(b.at.Step)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range admitted {
+			b.at.Token.Progress.Add(s)
+		}
+	}
+	draw(ids(0, 0, 1, 2, 3), ids(0, 0, 3), id(0, 1, 0))
+	draw(nil, ids(0, 3, 3))
+	draw(ids(0, 4), ids(0, 4, 0))
+	got := b.check()
+	want := LedgerReport{FirstStep: 1, LastStep: 3, Samples: 6, Dead: 1, Admitted: 5}
+	equal(t, "report", got, want)
+	draw(ids(0, 4, 5), ids(0, 4))
+	if got := b.check(); got.Repeated != 1 || got.Exact() {
+		t.Errorf("a sample that is admitted twice: %+v", got)
+	}
+}
+
 // What a crashed process did after its last checkpoint is done again, and counted once.
 func TestLedgerOverCrashes(t *testing.T) {
 	b := newBook(t)

@@ -20,8 +20,10 @@ type LedgerReport struct {
 	FirstStep int64 `json:"first_step"` // 1, unless the ledger was begun later; 0: no step yet
 	LastStep  int64 `json:"last_step"`
 	Samples   int64 `json:"samples"` // that finished steps took
-	Dead      int64 `json:"dead"`    // that could not be decoded
-	Passed    int64 `json:"passed"`  // offsets that were never samples, or came again
+	// Admitted counts the samples that a replay buffer took for these steps, and all that follows is of them; 0 without one.
+	Admitted int64 `json:"admitted,omitempty"`
+	Dead     int64 `json:"dead"`   // that could not be decoded
+	Passed   int64 `json:"passed"` // offsets that were never samples, or came again
 	// Missing counts the samples that should have been in a step and were in none: those that Progress says are consumed,
 	// those between the first and the last of a partition, and those of a bounded source's finished epochs.
 	Missing int64 `json:"missing"`
@@ -132,7 +134,7 @@ func (a *audit) entry(e ledgerEntry) error {
 	switch e.kind {
 	case ledgerBegan:
 		a.base = e.progress
-	case ledgerTaken:
+	case ledgerTaken, ledgerDrawn:
 		if a.taken != nil {
 			return fmt.Errorf("%w: after step %d two batches were taken for one step", ErrLedger, a.LastStep)
 		}
@@ -159,9 +161,14 @@ func (a *audit) finished(step int64) error {
 		return fmt.Errorf("%w: step %d follows step %d", ErrLedger, step, a.LastStep)
 	}
 	a.LastStep = step
-	a.Samples += int64(len(a.taken.samples))
+	a.Samples += a.taken.rows
 	a.Dead += int64(len(a.taken.dead))
-	for _, ids := range [][]ingest.ID{a.taken.samples, a.taken.dead} {
+	consumed := [][]ingest.ID{a.taken.samples, a.taken.dead}
+	if a.taken.kind == ledgerDrawn {
+		a.Admitted += int64(len(a.taken.samples))
+		consumed = consumed[:1] // the bad ones were admitted
+	}
+	for _, ids := range consumed {
 		for _, id := range ids {
 			if err := a.count(id); err != nil {
 				return err

@@ -28,6 +28,7 @@ const (
 	ledgerTaken    = 2 // a batch is about to be trained on: sources, samples, dead letters
 	ledgerFinished = 3 // it was: step
 	ledgerPassed   = 4 // offsets that were never samples and are consumed: sources, spans
+	ledgerDrawn    = 5 // as ledgerTaken, of a replay buffer: sources, samples that went into it, dead letters, samples of the batch
 )
 
 // maxLedgerEntry bounds an entry in bytes; a longer one is damage. A batch of 100,000 samples needs less.
@@ -56,22 +57,32 @@ func beganBody(p ingest.Progress) ([]byte, error) {
 func finishedBody(step int64) []byte { return binary.AppendVarint([]byte{ledgerFinished}, step) }
 
 // takenBody is the samples of a batch, from its own columns, and its dead letters.
+// Of a batch from a replay buffer it is what the buffer took for it: what it drew may be drawn again.
 func takenBody(b *augment.Batch) ([]byte, error) {
 	samples, err := identities(b.Record)
 	if err != nil {
 		return nil, err
+	}
+	kind, rows := byte(ledgerTaken), len(samples)
+	if b.Replayed {
+		kind, samples = ledgerDrawn, b.Admitted
 	}
 	var dead []ingest.ID
 	for _, d := range b.Dead {
 		dead = append(dead, d.ID)
 	}
 	sources := sourceTable{}
-	for _, id := range append(samples, dead...) {
-		sources.add(id.Source)
+	for _, ids := range [][]ingest.ID{samples, dead} {
+		for _, id := range ids {
+			sources.add(id.Source)
+		}
 	}
-	body := sources.append([]byte{ledgerTaken})
+	body := sources.append([]byte{kind})
 	body = appendIDs(body, sources, samples)
 	body = appendIDs(body, sources, dead)
+	if kind == ledgerDrawn {
+		body = binary.AppendUvarint(body, uint64(rows))
+	}
 	return body, nil
 }
 
@@ -152,6 +163,7 @@ type ledgerEntry struct {
 	kind          byte
 	progress      ingest.Progress
 	samples, dead []ingest.ID
+	rows          int64 // samples of the batch
 	step          int64
 	spans         []ingest.Span
 }
@@ -239,6 +251,12 @@ func parseLedgerBody(body []byte) (ledgerEntry, error) {
 		sources := r.sources()
 		e.samples = r.ids(sources)
 		e.dead = r.ids(sources)
+		e.rows = int64(len(e.samples))
+	case ledgerDrawn:
+		sources := r.sources()
+		e.samples = r.ids(sources)
+		e.dead = r.ids(sources)
+		e.rows = int64(r.unsigned())
 	case ledgerFinished:
 		e.step = r.signed()
 	case ledgerPassed:

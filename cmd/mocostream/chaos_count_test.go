@@ -47,6 +47,9 @@ func counting(from *train.Checkpoint, h train.Hooks) (train.Hooks, error) {
 	inner, taken := h, []ingest.ID(nil)
 	h.Batch = func(b *augment.Batch) error {
 		taken = identitiesOf(b)
+		if b.Replayed { // a sample is to be admitted once, and may be drawn again and again
+			taken = b.Admitted
+		}
 		return inner.Batch(b)
 	}
 	h.Step = func(r train.StepResult) error {

@@ -174,7 +174,7 @@ func (in *input) finished(position uint64) {
 // seal adds to a checkpoint what the source needs to go on from it.
 func (in *input) seal(c *train.Checkpoint) error {
 	if in.window != nil {
-		addFile(c, windowFile, in.window.At(c.Token.Position))
+		addFile(c, windowFile, in.window.At(c.Token.Taken()))
 	}
 	if in.feed != nil {
 		return in.feed.seal(c)

@@ -66,6 +66,9 @@ func (c ledgerCommand) print(term *terminal, r sink.LedgerReport) error {
 	if c.JSON {
 		return printJSON(term.out, r)
 	}
+	if r.Admitted > 0 {
+		fmt.Fprintf(term.out, "the replay buffer took %d samples from the source, of which these steps drew\n", r.Admitted)
+	}
 	_, err := fmt.Fprintf(term.out, `steps %d..%d took %d samples; %d could not be decoded, %d offsets were never samples
 missing=%d repeated=%d unrecorded=%d
 `, r.FirstStep, r.LastStep, r.Samples, r.Dead, r.Passed, r.Missing, r.Repeated, r.Unrecorded)

@@ -43,8 +43,20 @@ func (p *pipeline) start(ctx context.Context) (<-chan augment.Batch, error) {
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.group, ctx = errgroup.WithContext(ctx)
 	samples, batches := make(chan loader.Sample, c.Train.Batch), make(chan augment.Batch)
-	p.group.Go(func() error { return p.loader.Run(ctx, samples) })
-	p.group.Go(func() error { return p.pool.Run(ctx, samples, batches) })
+	ended := make(chan struct{})
+	p.group.Go(func() error {
+		err := p.loader.Run(ctx, samples)
+		if err == nil {
+			close(ended)
+		}
+		return err
+	})
+	drawn := samples
+	if replay := p.session.replay; replay != nil {
+		drawn = make(chan loader.Sample)
+		p.group.Go(func() error { return replay.Run(ctx, samples, ended, drawn) })
+	}
+	p.group.Go(func() error { return p.pool.Run(ctx, drawn, batches) })
 	return batches, nil
 }
 

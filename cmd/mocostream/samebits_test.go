@@ -153,3 +153,37 @@ func TestSameBitsWithoutRepeats(t *testing.T) {
 	}
 	killedAt(t, whole, set, 7, 16, 9)
 }
+
+// Batches drawn from a buffer: killed while it fills, runs ahead and evicts, the run draws what it would have drawn, and
+// every sample goes into the buffer once.
+func TestSameBitsWithReplay(t *testing.T) {
+	b := broker(t, 400)
+	for _, policy := range []string{"reservoir", "balanced"} {
+		t.Run(policy, func(t *testing.T) {
+			set := fromBroker(b, "loader.replay.policy="+policy, "loader.replay.size=64", "loader.replay.updates_per_sample=1.5",
+				"loader.replay.fresh=0.2", "loader.replay.per_source_batch=2", "ingest.source=partition", "sink.ledger=true")
+			whole := filepath.Join(t.TempDir(), "whole")
+			program(t, tiny(whole, set...)...).want(t, exitOK, "filling the replay buffer")
+			wholeLedger(t, whole, 320)
+			ck, err := sink.Read(filepath.Join(whole, "step-000000040"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := ck.Token.Admitted; n != 32+319*2/3 || ck.Token.Position != 320 {
+				t.Errorf("%d samples are admitted for %d draws", n, ck.Token.Position)
+			}
+			killedAt(t, whole, set, 2, 17, 8)
+		})
+	}
+}
+
+// A folder with bad images, epoch after epoch, through a buffer: each bad one is a dead letter once an admission.
+func TestSameBitsWithReplayOfFolder(t *testing.T) {
+	set := append(badFolder(t), "loader.replay.policy=random", "loader.replay.size=50", "loader.replay.updates_per_sample=2")
+	whole := filepath.Join(t.TempDir(), "whole")
+	program(t, tiny(whole, set...)...).want(t, exitOK)
+	if letters := jsonLines(t, filepath.Join(whole, "dead-letters.jsonl")); len(letters) < 3 || len(letters) > 8 {
+		t.Errorf("%d dead letters of 3 bad images in less than 3 epochs", len(letters))
+	}
+	killedAt(t, whole, set, 5, 18)
+}

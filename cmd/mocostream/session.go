@@ -60,6 +60,7 @@ type session struct {
 	deadTopic  *deadTopic   // nil: none
 	ledger     *sink.Ledger // nil: none is kept
 	in         *input
+	replay     *replay // nil: batches are of samples as they come
 	backend    *train.Backend
 	trainer    *train.Trainer
 	loop       *train.Loop
@@ -357,6 +358,10 @@ func (s *session) trainOn(ctx context.Context, stop <-chan struct{}, bar *clipro
 	if s.from != nil {
 		start = s.from.Token
 	}
+	start, err := s.openReplay(start)
+	if err != nil {
+		return train.Summary{}, err
+	}
 	if s.quarantine.due() {
 		if err := s.examine(ctx, start); err != nil {
 			return train.Summary{}, err
@@ -413,6 +418,8 @@ func (s *session) loopOptions(stop <-chan struct{}) train.LoopOptions {
 	}
 	if s.in.feed != nil {
 		o.Epochs = 0
+	} else if s.replay != nil { // the buffer is ahead of its draws
+		o.Steps = totalSteps(s.config, s.in.images())
 	}
 	return o
 }
@@ -448,6 +455,7 @@ func (s *session) batch(b *augment.Batch) error {
 	if err := failpoint.Err(failpoint.StepFails); err != nil {
 		return fmt.Errorf("%w: %w", train.ErrLost, err)
 	}
+	s.replay.batch(b)
 	if s.ledger == nil {
 		return nil
 	}
@@ -456,12 +464,14 @@ func (s *session) batch(b *augment.Batch) error {
 
 func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress.Progress) error {
 	failpoint.Hit(failpoint.StepAfter)
+	token := s.loop.Token()
+	s.replay.step(token, r)
 	if s.ledger != nil {
 		if err := s.ledger.Finish(r.Step); err != nil {
 			return err
 		}
 	}
-	s.in.finished(s.loop.Token().Position)
+	s.in.finished(token.Taken())
 	bar.Update(cliprogress.Line{
 		Step: r.Step, Epoch: r.Epoch, Loss: r.Loss, ImagesPerSecond: r.ImagesPerSecond, DataWait: r.DataWait, Note: s.note(),
 	})
@@ -550,6 +560,7 @@ func (s *session) seal(ctx context.Context, c *train.Checkpoint) error {
 	if err := s.in.seal(c); err != nil {
 		return err
 	}
+	s.replay.seal(c)
 	if s.embeddings != nil {
 		if err := s.embeddings.seal(c); err != nil {
 			return err

@@ -72,6 +72,7 @@ func set[T any](to *T, from *T) {
 
 func loaderOptions(c *config.Config, start loader.Token) loader.Options {
 	l := c.Loader
+	start.Position = start.Taken()
 	return loader.Options{
 		Seed: c.Train.Seed, Shuffle: true, ShuffleWindow: l.Shuffle.Window, ShuffleBuffer: l.Shuffle.Buffer,
 		Fetchers: l.Fetchers, MemoryLimit: l.MemoryLimit, MaxBytes: l.Limits.MaxBytes, Start: start.Clone(),
@@ -79,11 +80,32 @@ func loaderOptions(c *config.Config, start loader.Token) loader.Options {
 	}
 }
 
+// replayOptions are the buffer's; the configuration is a resolved one.
+func replayOptions(c *config.Config, start loader.Token) loader.ReplayOptions {
+	r, batch := c.Loader.Replay, c.Train.Batch
+	o := loader.ReplayOptions{
+		Policy: r.Policy, Size: r.Size, Bytes: r.Bytes, Window: uint64(r.Window),
+		Rate: r.UpdatesPerSample, Fill: r.Fill, Fresh: r.Fresh, Batch: batch, PerGroup: r.PerSourceBatch, Delay: r.Delay,
+		Bad: badRule(c), Seed: c.Train.Seed, Start: start.Clone(), Allocator: reuse.New(),
+	}
+	if o.Fill == 0 {
+		o.Fill = min(4*batch, r.Size)
+	}
+	if o.Delay == 0 {
+		o.Delay = loader.AutoDelay(batch, o.Bad)
+	}
+	return o
+}
+
+func badRule(c *config.Config) loader.BadRule {
+	return loader.BadRule{MaxFraction: c.Loader.MaxBadFraction, Window: c.Loader.BadWindow}
+}
+
 func poolOptions(c *config.Config, start loader.Token) augment.PoolOptions {
 	l := c.Loader
 	return augment.PoolOptions{
 		Workers: l.Workers, Batch: c.Train.Batch, Size: c.Augment.Size, Seed: c.Train.Seed,
-		Bad:   loader.BadRule{MaxFraction: l.MaxBadFraction, Window: l.BadWindow},
+		Bad:   badRule(c),
 		Start: start.Clone(), KeepDeadImages: l.StoreImages,
 	}
 }
@@ -159,8 +181,11 @@ func totalSteps(c *config.Config, images int64) int64 {
 	if c.Ingest.Stream() != "" {
 		return 0
 	}
-	batch := int64(c.Train.Batch)
-	return (int64(c.Train.Epochs)*images + batch - 1) / batch
+	batch, samples := int64(c.Train.Batch), int64(c.Train.Epochs)*images
+	if c.Loader.Replay.On() {
+		samples = int64(float64(samples) * c.Loader.Replay.UpdatesPerSample)
+	}
+	return (samples + batch - 1) / batch
 }
 
 // evalBatch is how many images the encoder is given at a time in evaluation.

@@ -1,0 +1,156 @@
+package loader
+
+import (
+	"math/rand/v2"
+	"slices"
+)
+
+// ReplayCounts is what happened to the samples of a buffer so far.
+type ReplayCounts struct {
+	Admitted uint64 `json:"admitted"` // taken from the source, those that found no place included
+	Evicted  uint64 `json:"evicted"`  // that left, or found no place
+	Undrawn  uint64 `json:"undrawn"`  // of those: before any draw
+	Bad      uint64 `json:"bad"`      // of those: because they cannot be decoded
+}
+
+// buffer holds the samples that a replay draws from. All that happens to it is numbered by draws: what happens at draw p
+// comes after what happened at draw p-1, and a checkpoint is of the moment before some draw.
+//
+// Samples lie in slots without gaps. One that leaves gives its slot to the last, so slots tell nothing of age; order does.
+type buffer struct {
+	size   int
+	limit  int64 // bytes of images; 0: none
+	policy policy
+
+	slots  []*kept
+	bytes  int64
+	counts ReplayCounts
+	order  queue // by admission
+	unseen queue // likewise, without those that were drawn
+	undo   journal
+}
+
+// admit makes room for k, the next sample of the source, and puts it in, or not, as the policy has it. now is the draw
+// that it happens before.
+func (b *buffer) admit(k *kept, rng *rand.Rand, now uint64) {
+	b.counts.Admitted++
+	for b.crowded(k) {
+		victim := b.policy.victim(b, k, rng)
+		if victim == k {
+			b.counts.Evicted++
+			b.counts.Undrawn++
+			return
+		}
+		b.evict(victim, now)
+	}
+	k.slot = len(b.slots)
+	b.undo.note(change{at: now, kind: putIn})
+	b.slots = append(b.slots, k)
+	b.enter(k)
+}
+
+// crowded says whether another has to go before k comes. One that is larger than the limit is let in alone.
+func (b *buffer) crowded(k *kept) bool {
+	return len(b.slots) >= b.size || len(b.slots) > 0 && b.limit > 0 && b.bytes+int64(len(k.image)) > b.limit
+}
+
+// enter tells all who count that k, which has a slot, is there.
+func (b *buffer) enter(k *kept) {
+	b.bytes += int64(len(k.image))
+	b.order.push(k, len(b.slots))
+	if k.visits == 0 {
+		b.unseen.push(k, len(b.slots))
+	}
+	b.policy.entered(k)
+}
+
+// evict takes a sample out.
+func (b *buffer) evict(k *kept, now uint64) {
+	b.undo.note(change{at: now, kind: takenOut, sample: k, slot: k.slot})
+	last := b.slots[len(b.slots)-1]
+	b.slots[k.slot], last.slot = last, k.slot
+	b.slots[len(b.slots)-1] = nil
+	b.slots = b.slots[:len(b.slots)-1]
+	k.slot = -1
+	b.bytes -= int64(len(k.image))
+	b.counts.Evicted++
+	if k.visits == 0 {
+		b.counts.Undrawn++
+	}
+	b.policy.left(k)
+}
+
+// visit counts a draw of k.
+func (b *buffer) visit(k *kept, now uint64) {
+	b.undo.note(change{at: now, kind: visited, sample: k})
+	k.visits++
+}
+
+// describe gives k a feature, which must not be written to any more.
+func (b *buffer) describe(k *kept, feature []float32, now uint64) {
+	b.undo.note(change{at: now, kind: described, sample: k, feature: k.feature})
+	k.feature = feature
+	b.policy.described(k)
+}
+
+// queue is samples in the order of their admission. Those that do not belong there any more are left out lazily.
+type queue struct {
+	all  []*kept
+	live func(*kept) bool
+}
+
+// push adds k; of all in the queue at most n are live.
+func (q *queue) push(k *kept, n int) {
+	if len(q.all) > 2*n+64 {
+		live := q.all[:0]
+		for _, k := range q.all {
+			if q.live(k) {
+				live = append(live, k)
+			}
+		}
+		clear(q.all[len(live):])
+		q.all = live
+	}
+	q.all = append(q.all, k)
+}
+
+// first returns the first live sample that is wanted, of the first most that are live; nil if there is none.
+func (q *queue) first(most int, wanted func(*kept) bool) *kept {
+	for len(q.all) > 0 && !q.live(q.all[0]) {
+		q.all[0] = nil
+		q.all = q.all[1:]
+	}
+	for _, k := range q.all {
+		if !q.live(k) {
+			continue
+		}
+		if wanted(k) {
+			return k
+		}
+		if most--; most == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func here(k *kept) bool       { return k.slot >= 0 }
+func hereUnseen(k *kept) bool { return k.slot >= 0 && k.visits == 0 }
+func any1(*kept) bool         { return true }
+
+// oldest is the sample that came in first.
+func (b *buffer) oldest() *kept { return b.order.first(1, any1) }
+
+// restored counts anew what is in the slots, and returns it by number.
+func (b *buffer) restored() map[uint64]*kept {
+	byNumber := make(map[uint64]*kept, len(b.slots))
+	for i, k := range b.slots {
+		k.slot = i
+		byNumber[k.number] = k
+	}
+	byAge := slices.SortedFunc(slices.Values(b.slots), func(x, y *kept) int { return compareNumbers(x.number, y.number) })
+	for _, k := range byAge {
+		b.enter(k)
+	}
+	return byNumber
+}

@@ -1,0 +1,248 @@
+package loader
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"mocostream/ingest"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+)
+
+// Columns of replayed samples behind those of ingest.Schema.
+const (
+	colGroup   = ingest.ColProblem + 1 + iota // uint64
+	colNumber                                 // uint64: of its admission
+	colVisits                                 // int64
+	colFeature                                // list<float32>, nullable
+	colDraw                                   // uint64, nullable: a draw and not a sample of the buffer
+	colBad                                    // bool: of a draw
+)
+
+// replaySchema is the form of a buffer in a checkpoint: its samples in the order of their slots, then the latest draws.
+func replaySchema(state replayState) (*arrow.Schema, error) {
+	text, err := json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	meta := arrow.NewMetadata([]string{replayStateKey}, []string{string(text)})
+	return arrow.NewSchema(append(ingest.Schema.Fields(), []arrow.Field{
+		{Name: "group", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "number", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "visits", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "feature", Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32), Nullable: true},
+		{Name: "draw", Type: arrow.PrimitiveTypes.Uint64, Nullable: true},
+		{Name: "bad", Type: arrow.FixedWidthTypes.Boolean},
+	}...), &meta), nil
+}
+
+const replayStateKey = "mocostream.replay"
+
+// replayState is what a buffer is beside its samples and draws.
+type replayState struct {
+	Version  int          `json:"version"`
+	Position uint64       `json:"position"` // the draw that comes next
+	Applied  uint64       `json:"applied"`  // the draw whose outcome takes effect next
+	Counts   ReplayCounts `json:"counts"`
+}
+
+const replayVersion = 1
+
+// savedReplay is a buffer as it was before a draw.
+type savedReplay struct {
+	state   replayState
+	samples []past
+	draws   []drawn // up to that draw
+}
+
+// At returns the buffer as it was before the draw at position, to be written into a checkpoint: that of the token of the
+// last finished step, which Settle was told of.
+func (r *Replay) At(position uint64) io.WriterTo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := savedReplay{
+		state: replayState{
+			Version: replayVersion, Position: position, Applied: max(r.began, position-min(position, r.delay)), Counts: r.base,
+		},
+		samples: r.buffer.undo.before(position, r.buffer.slots),
+	}
+	first := max(r.draws.first, position-min(position, max(r.delay, uint64(r.opts.Batch))))
+	s.draws = append(s.draws, r.draws.all[first-r.draws.first:position-r.draws.first]...)
+	if len(s.draws) > 0 {
+		s.state.Counts = s.draws[len(s.draws)-1].counts
+	}
+	return &s
+}
+
+// WriteTo writes an Arrow IPC stream.
+func (s *savedReplay) WriteTo(to io.Writer) (int64, error) {
+	schema, err := replaySchema(s.state)
+	if err != nil {
+		return 0, err
+	}
+	counted := &countingWriter{to: to}
+	w := ipc.NewWriter(counted, ipc.WithSchema(schema))
+	rows := newReplayRows(schema)
+	defer rows.release()
+	for _, p := range s.samples {
+		rows.sample(p)
+		if err := rows.flush(w, false); err != nil {
+			return counted.n, err
+		}
+	}
+	first := s.state.Position - uint64(len(s.draws))
+	for i, d := range s.draws {
+		rows.draw(first+uint64(i), d)
+	}
+	if err := rows.flush(w, true); err != nil {
+		return counted.n, err
+	}
+	return counted.n, w.Close()
+}
+
+type countingWriter struct {
+	to io.Writer
+	n  int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// replayRows gathers rows into records of some megabytes.
+type replayRows struct {
+	schema *arrow.Schema
+	images *ingest.Builder
+	others *array.RecordBuilder
+}
+
+func newReplayRows(schema *arrow.Schema) *replayRows {
+	mem := memory.NewGoAllocator()
+	return &replayRows{schema, ingest.NewBuilder(mem), array.NewRecordBuilder(mem, arrow.NewSchema(schema.Fields()[colGroup:], nil))}
+}
+
+func (r *replayRows) release() {
+	r.images.Release()
+	r.others.Release()
+}
+
+func (r *replayRows) sample(p past) {
+	r.images.Append(p.row, p.image)
+	r.add(p.group, p.number, p.visits, p.feature)
+	r.others.Field(colDraw - colGroup).AppendNull()
+	r.others.Field(colBad - colGroup).(*array.BooleanBuilder).Append(false)
+}
+
+func (r *replayRows) draw(position uint64, d drawn) {
+	r.images.Append(ingest.Row{}, nil)
+	r.add(d.group, d.number, 0, d.feature)
+	r.others.Field(colDraw - colGroup).(*array.Uint64Builder).Append(position)
+	r.others.Field(colBad - colGroup).(*array.BooleanBuilder).Append(d.bad)
+}
+
+func (r *replayRows) add(group, number uint64, visits int64, feature []float32) {
+	r.others.Field(0).(*array.Uint64Builder).Append(group)
+	r.others.Field(colNumber - colGroup).(*array.Uint64Builder).Append(number)
+	r.others.Field(colVisits - colGroup).(*array.Int64Builder).Append(visits)
+	list := r.others.Field(colFeature - colGroup).(*array.ListBuilder)
+	if feature == nil {
+		list.AppendNull()
+		return
+	}
+	list.Append(true)
+	list.ValueBuilder().(*array.Float32Builder).AppendValues(feature, nil)
+}
+
+// flush writes what was gathered, if it is enough or the last.
+func (r *replayRows) flush(w *ipc.Writer, last bool) error {
+	if n := r.images.Len(); n == 0 || !last && n < 4096 && r.images.Bytes() < 4<<20 {
+		return nil
+	}
+	images, others := r.images.Record(), r.others.NewRecord()
+	defer images.Release()
+	defer others.Release()
+	record := array.NewRecord(r.schema, append(images.Columns(), others.Columns()...), images.NumRows())
+	defer record.Release()
+	return w.Write(record)
+}
+
+// Restore fills a new buffer with what At wrote. It is called before Run.
+func (r *Replay) Restore(from io.Reader) error {
+	reader, err := ipc.NewReader(from)
+	if err != nil {
+		return fmt.Errorf("read replay buffer: %w", err)
+	}
+	defer reader.Release()
+	var state replayState
+	text, _ := reader.Schema().Metadata().GetValue(replayStateKey)
+	if err := json.Unmarshal([]byte(text), &state); err != nil || state.Version != replayVersion {
+		return fmt.Errorf("read replay buffer: not one of this program (version %d, %v)", state.Version, err)
+	}
+	if want, err := replaySchema(state); err != nil || !want.Equal(reader.Schema()) {
+		return fmt.Errorf("read replay buffer: its columns are not those of version %d (%v)", replayVersion, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for reader.Next() {
+		r.restoreRows(reader.Record())
+	}
+	if err := reader.Err(); err != nil {
+		return fmt.Errorf("read replay buffer: %w", err)
+	}
+	return r.restored(state)
+}
+
+func (r *Replay) restoreRows(rec arrow.Record) {
+	for row := range int(rec.NumRows()) {
+		s := Sample{Record: rec, Row: row, Group: rec.Column(colGroup).(*array.Uint64).Value(row)}
+		number := rec.Column(colNumber).(*array.Uint64).Value(row)
+		feature := featureOf(rec.Column(colFeature).(*array.List), row)
+		if rec.Column(colDraw).IsValid(row) {
+			r.draws.all = append(r.draws.all, drawn{
+				number: number, group: s.Group, feature: feature, bad: rec.Column(colBad).(*array.Boolean).Value(row),
+			})
+			continue
+		}
+		k := newKept(&s, number, r.sources)
+		k.visits, k.feature = rec.Column(colVisits).(*array.Int64).Value(row), feature
+		r.buffer.slots = append(r.buffer.slots, k)
+	}
+}
+
+func featureOf(c *array.List, row int) []float32 {
+	if c.IsNull(row) {
+		return nil
+	}
+	start, end := c.ValueOffsets(row)
+	return append([]float32{}, c.ListValues().(*array.Float32).Float32Values()[start:end]...)
+}
+
+// restored rebuilds what follows from samples and draws.
+func (r *Replay) restored(state replayState) error {
+	n := uint64(len(r.draws.all))
+	if state.Position != r.opts.Start.Position || state.Counts.Admitted != r.opts.Start.Taken() || state.Applied+n < state.Position {
+		return fmt.Errorf("read replay buffer: it is of draw %d and sample %d, the token of draw %d and sample %d",
+			state.Position, state.Counts.Admitted, r.opts.Start.Position, r.opts.Start.Taken())
+	}
+	r.draws.first = state.Position - n
+	r.began, r.applied, r.settled, r.base = state.Applied, state.Applied, state.Position, state.Counts
+	r.buffer.counts = state.Counts
+	byNumber := r.buffer.restored()
+	for i := range r.draws.all {
+		d := &r.draws.all[i]
+		d.counts = state.Counts // only the last one's are asked for
+		if p := r.draws.first + uint64(i); p >= r.applied {
+			d.sample = byNumber[d.number]
+		}
+		if len(r.draws.all)-i < r.opts.Batch {
+			r.chooser.recent.add(d, 1)
+		}
+	}
+	return nil
+}
