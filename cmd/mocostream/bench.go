@@ -14,10 +14,11 @@ import (
 
 // benchCommands measure this machine.
 type benchCommands struct {
-	Loader benchLoaderCommand `cmd:"" help:"Reading, decoding and augmenting: images a second, and what limits them."`
-	Decode benchDecodeCommand `cmd:"" help:"Decoding alone, from memory."`
-	Step   benchStepCommand   `cmd:"" help:"The training step alone, on made-up pixels."`
-	Feed   benchFeedCommand   `cmd:"" help:"The training step fed from images: how fast, and what share of the time it waits."`
+	Loader    benchLoaderCommand    `cmd:"" help:"Reading, decoding and augmenting: images a second, and what limits them."`
+	Decode    benchDecodeCommand    `cmd:"" help:"Decoding alone, from memory."`
+	Step      benchStepCommand      `cmd:"" help:"The training step alone, on made-up pixels."`
+	Continual benchContinualCommand `cmd:"" help:"Learning from streams that come in bursts, with each way of keeping a replay buffer. Takes hours."`
+	Feed      benchFeedCommand      `cmd:"" help:"The training step fed from images: how fast, and what share of the time it waits."`
 }
 
 // throughput is what bench loader and bench decode print.

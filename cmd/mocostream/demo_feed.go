@@ -197,7 +197,8 @@ func (d demo) killAndResume(ctx context.Context, term *terminal, c *config.Confi
 		return err
 	}
 	if left := int64(half) - done; left > 0 {
-		err := d.child(ctx, term, file, fmt.Sprintf("%s=%s:%d", failpoint.Env, failpoint.StepAfter, left))
+		child := trainer{file: file, log: term.err, logFlags: d.logFlags, env: []string{fmt.Sprintf("%s=%s:%d", failpoint.Env, failpoint.StepAfter, left)}}
+		err := child.run(ctx, term)
 		var exit *exec.ExitError
 		killed := errors.As(err, &exit) && !exit.Exited()
 		if !killed {
@@ -211,44 +212,7 @@ func (d demo) killAndResume(ctx context.Context, term *terminal, c *config.Confi
 	if isClosed(term.stop) {
 		return nil
 	}
-	return d.child(ctx, term, file)
-}
-
-// child runs a trainer until it ends. A stop of this process is passed on to it.
-func (d demo) child(ctx context.Context, term *terminal, file string, env ...string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("start a trainer: %w", err)
-	}
-	child := exec.CommandContext(ctx, self, "train", "-c", file, "--log-format", d.LogFormat)
-	child.Env = append(os.Environ(), env...)
-	child.Stderr = term.err
-	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C comes through this process alone
-	if err := child.Start(); err != nil {
-		return fmt.Errorf("start a trainer: %w", err)
-	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-term.stop:
-			_ = child.Process.Signal(os.Interrupt) // it has ended otherwise
-		case <-ended:
-		}
-	}()
-	if err := child.Wait(); err != nil {
-		return fmt.Errorf("trainer: %w", err)
-	}
-	return nil
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	return trainer{file: file, log: term.err, logFlags: d.logFlags}.run(ctx, term)
 }
 
 // newestStep is the step of a run folder's newest checkpoint, 0 without one.
