@@ -5,9 +5,10 @@
 VERSION ?= $(or $(shell git -c safe.directory='$(CURDIR)' describe --tags --always --dirty 2>/dev/null),devel)
 ENV     := . bin/build.env &&
 ARGS    ?=
+SEEDS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources bench-step lint fmt check-export gpu-bundle gpu-check clean help
+.PHONY: deps build demo test integration gpu-compile chaos kafka-up kafka-down s3-up s3-down bench bench-sources bench-step bench-continual lint fmt check-export gpu-bundle gpu-check clean help
 
 # What the servers of make kafka-up and make s3-up keep.
 SERVERS := .servers
@@ -57,6 +58,9 @@ bench-sources: deps ## measure S3 against http.Get and Kafka against kcat, on se
 
 bench-step: build ## compare the training step with PyTorch's, in turns (ARGS='--pairs 5'; downloads PyTorch into .venv)
 	$(ENV) scripts/bench_step.sh $(ARGS)
+
+bench-continual: build ## learn from streams that come in bursts, with each replay policy; takes hours, goes on where it was (SEEDS=1, ARGS='--streams classes')
+	$(ENV) SEEDS=$(SEEDS) scripts/bench_continual.sh $(ARGS)
 
 lint: deps ## run golangci-lint (built and cached at first use)
 	$(ENV) scripts/lint.sh

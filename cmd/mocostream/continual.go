@@ -20,7 +20,7 @@ type benchContinualCommand struct {
 	Out      string   `default:"bench-continual" placeholder:"DIR" help:"Folder for images, streams and runs. What it holds already is not done again."`
 	Seeds    int      `default:"3" help:"How often each cell is run, on other images each time: seeds 1, 2, ..."`
 	Streams  []string `placeholder:"NAME" help:"Rows to run: bursts-32, bursts-256, classes, tasks, drift; all but tasks and drift by default."`
-	Policies []string `placeholder:"NAME" help:"Columns to run: in-order, fifo, random, reservoir, min_redundancy, default, iid, iid-no-buffer; all by default."`
+	Policies []string `placeholder:"NAME" help:"Columns to run: in-order, fifo, random, reservoir, default, iid, iid-no-buffer; all by default."`
 	Steps    int      `default:"900" help:"Steps of a run. The bars are of 900."`
 	Backend  string   `default:"auto" help:"As train.backend."`
 	JSON     bool     `name:"json" help:"Print one JSON object on stdout, last."`
@@ -113,7 +113,6 @@ func labPolicies() []labPolicy {
 		{name: policyFIFO, replay: "fifo"},
 		{name: "random", replay: "random"},
 		{name: "reservoir", replay: "reservoir"},
-		{name: "min_redundancy", replay: "min_redundancy"},
 		{name: "in-order", replay: "none"},
 		{name: "iid-no-buffer", replay: "none", shuffle: true},
 	}

@@ -103,7 +103,7 @@ func TestLaboratory(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "bars are missed") {
 			t.Fatalf("%v\n%s", err, log.String())
 		}
-		if got := strings.Join(trained(log.String()), "; "); got != want {
+		if got := strings.Join(trainedCells(log.String()), "; "); got != want {
 			t.Errorf("trained %q, want %q", got, want)
 		}
 		got := lastObject(t, out.String())
@@ -120,8 +120,8 @@ func TestLaboratory(t *testing.T) {
 	ran("tasks, fifo, seed 1")
 }
 
-// trained are the cells that the log says were trained.
-func trained(log string) (cells []string) {
+// trainedCells are the cells that the log says were trained.
+func trainedCells(log string) (cells []string) {
 	for line := range strings.Lines(log) {
 		if cell, ok := strings.CutPrefix(line, "training: "); ok {
 			cells = append(cells, strings.TrimSpace(cell))
