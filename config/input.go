@@ -35,7 +35,7 @@ type Loader struct {
 
 // Replay is loader.replay.
 type Replay struct {
-	Policy           string  `yaml:"policy" allowed:"none|fifo|random|reservoir|balanced" change:"accept" doc:"Which sample leaves a full buffer: the oldest (fifo), any (random), any or the newcomer, so that each sample of the stream is kept with equal probability (reservoir), or one of the source (ingest.source) that has most in the buffer (balanced). none trains on samples as they come, once each."`
+	Policy           string  `yaml:"policy" allowed:"none|fifo|random|reservoir|balanced|min_redundancy" change:"accept" doc:"Which sample leaves a full buffer: the oldest (fifo), any (random), any or the newcomer, so that each sample of the stream is kept with equal probability (reservoir), or one of the source (ingest.source) that has most in the buffer (balanced), or the one whose embedding is most like another's (min_redundancy). none trains on samples as they come, once each."`
 	Size             int     `yaml:"size" range:"[1,)" unit:"samples" change:"accept" doc:"Most samples in the buffer."`
 	Bytes            int64   `yaml:"bytes" range:"[0,)" unit:"bytes" change:"accept" doc:"Most bytes of encoded images in the buffer; 0 sets no limit beside size."`
 	UpdatesPerSample float64 `yaml:"updates_per_sample" range:"[0.01,)" change:"accept" doc:"Draws from the buffer for each sample that comes in. The source is read that much slower than the trainer works."`

@@ -13,6 +13,9 @@ const (
 	ReplayRandom    = "random"    // any
 	ReplayReservoir = "reservoir" // any, or the newcomer: each sample of the stream stays with equal probability
 	ReplayBalanced  = "balanced"  // any of a source that has the most in the buffer
+
+	// ReplayMinRedundancy is the sample whose embedding lies closest to another's (MinRed, arXiv 2203.12710).
+	ReplayMinRedundancy = "min_redundancy"
 )
 
 // policy chooses what leaves a buffer that is full. Its choice depends on the buffer's samples, their slots and their
@@ -36,9 +39,11 @@ func newPolicy(o ReplayOptions) (policy, error) {
 		return reservoir{window: o.Window}, nil
 	case ReplayBalanced:
 		return newBalanced(), nil
+	case ReplayMinRedundancy:
+		return &minRedundancy{samples: map[uint64]*kept{}}, nil
 	}
 	return nil, fmt.Errorf("make replay buffer: %q is no policy; use %s", o.Policy,
-		strings.Join([]string{ReplayFIFO, ReplayRandom, ReplayReservoir, ReplayBalanced}, ", "))
+		strings.Join([]string{ReplayFIFO, ReplayRandom, ReplayReservoir, ReplayBalanced, ReplayMinRedundancy}, ", "))
 }
 
 // unmoved is a policy's part that nothing has to be told.

@@ -83,15 +83,18 @@ func AutoDelay(batch int, bad BadRule) int {
 // Replay is a stage between a loader and the augmentation pool. It takes every sample of the loader once, keeps some, and
 // gives out draws from those it keeps: Rate of them for every sample that it took.
 //
-// Everything that happens is numbered by draws and is a function of seed, samples and outcomes: before draw p so many
-// samples of the source are in, the outcomes (Settle) of all draws up to p - Delay x Batch have taken effect, and none
-// later. If an outcome is not there yet the draw waits for it. So timing changes nothing, and a run that goes on from a
-// checkpoint draws what an uninterrupted one would.
+// Everything that happens is numbered by draws and is a function of seed, samples and outcomes. Draws come in blocks of
+// Batch. Before the first of block n the outcomes (Settle) of all draws of the blocks before n - Delay take effect, and none
+// later; if one is not there yet the draw waits for it. Then the samples are taken that the block's draws ask for. So
+// timing changes nothing, and a run that goes on from a checkpoint draws what an uninterrupted one would. (A batch is a
+// block only as long as no sample is bad.)
 type Replay struct {
 	opts    ReplayOptions
-	delay   uint64 // draws
 	wake    chan struct{}
 	sources map[string]string
+
+	inbox sync.Mutex // guards told: Settle must not wait for a choice of the policy
+	told  []outcomes
 
 	mu       sync.Mutex // guards what follows
 	buffer   *buffer
@@ -116,7 +119,7 @@ func NewReplay(o ReplayOptions) (*Replay, error) {
 	if o.Allocator == nil {
 		o.Allocator = memory.DefaultAllocator
 	}
-	r := &Replay{opts: o, delay: uint64(o.Delay) * uint64(o.Batch), wake: make(chan struct{}, 1), sources: map[string]string{}}
+	r := &Replay{opts: o, wake: make(chan struct{}, 1), sources: map[string]string{}}
 	r.buffer = &buffer{size: o.Size, limit: o.Bytes, policy: p, order: queue{live: here}, unseen: queue{live: hereUnseen}}
 	r.chooser = chooser{perGroup: o.PerGroup, fresh: o.Fresh, recent: newRecent()}
 	r.began = o.Start.Position
@@ -136,23 +139,16 @@ func (r *Replay) Run(ctx context.Context, in <-chan Sample, ended <-chan struct{
 	defer rows.Release()
 	var taken []admission // since the draw before
 	for {
-		if err := r.await(ctx); err != nil {
-			return err
-		}
-		r.apply()
-		for r.wants() {
-			a, err := r.take(ctx, in, ended)
-			if errors.Is(err, errEnded) {
-				break
-			}
+		if r.begins() {
+			more, err := r.begin(ctx, in, ended)
 			if err != nil {
 				return err
 			}
-			taken = append(taken, a)
+			taken = append(taken, more...)
 		}
 		s, ok := r.draw(rows)
 		if !ok {
-			return nil
+			return ctx.Err()
 		}
 		s.admitted = taken
 		taken = nil
@@ -166,11 +162,47 @@ func (r *Replay) Run(ctx context.Context, in <-chan Sample, ended <-chan struct{
 // next is the number of the draw that comes next. r.mu is held, as in all that follows unless it says otherwise.
 func (r *Replay) next() uint64 { return r.draws.end() }
 
+// block is the number of the block that the draw is of.
+func (r *Replay) block(draw uint64) uint64 { return draw / uint64(r.opts.Batch) }
+
+// begins says whether the next draw is the first of a block, or of a run that was given a buffer late. It takes r.mu.
+func (r *Replay) begins() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next()%uint64(r.opts.Batch) == 0 || len(r.buffer.slots) == 0
+}
+
+// begin does what comes before a block's draws, and returns what it took of the source. It takes r.mu.
+func (r *Replay) begin(ctx context.Context, in <-chan Sample, ended <-chan struct{}) (taken []admission, err error) {
+	if err := r.await(ctx); err != nil {
+		return nil, err
+	}
+	r.apply()
+	for r.wants() {
+		a, err := r.take(ctx, in, ended)
+		if errors.Is(err, errEnded) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, a)
+	}
+	return taken, nil
+}
+
+// due is the first draw whose outcome does not take effect before the block of draw p.
+func (r *Replay) due(p uint64) uint64 {
+	n := r.block(p)
+	return (n - min(n, uint64(r.opts.Delay))) * uint64(r.opts.Batch)
+}
+
 // await blocks until every outcome that must have taken effect before the next draw is there. It takes r.mu.
 func (r *Replay) await(ctx context.Context) error {
 	for {
 		r.mu.Lock()
-		there := r.settled+r.delay > r.next()
+		r.hear()
+		there := r.settled >= r.due(r.next())
 		r.mu.Unlock()
 		if there {
 			return ctx.Err()
@@ -188,7 +220,7 @@ func (r *Replay) apply() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.next()
-	for ; r.applied+r.delay <= now; r.applied++ {
+	for due := r.due(now); r.applied < due; r.applied++ {
 		d := r.draws.at(r.applied)
 		k := d.sample
 		switch {
@@ -207,7 +239,8 @@ func (r *Replay) apply() {
 func (r *Replay) wants() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	due := float64(min(r.opts.Fill, r.opts.Size)) + math.Floor(float64(r.next())/r.opts.Rate)
+	last := (r.block(r.next())+1)*uint64(r.opts.Batch) - 1
+	due := float64(min(r.opts.Fill, r.opts.Size)) + math.Floor(float64(last)/r.opts.Rate)
 	return !r.finished && (len(r.buffer.slots) == 0 || float64(r.buffer.counts.Admitted) < due)
 }
 
@@ -296,25 +329,61 @@ func (k *kept) draw(rows *ingest.Builder, p uint64) Sample {
 // batch's order, with its embeddings [len(positions), dim] row by row, or nil where there are none. Draws before position
 // that no step took are bad. It is called after each step, in order; it does not block.
 func (r *Replay) Settle(position uint64, positions []uint64, features []float32) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for p := r.settled; p < position; p++ {
-		r.draws.at(p).bad = true
-	}
-	for i, p := range positions {
-		d := r.draws.at(p)
-		d.bad = false
-		if n := len(features) / len(positions); n > 0 {
-			d.feature = features[i*n : (i+1)*n : (i+1)*n]
-		}
-	}
-	r.settled = max(r.settled, position)
-	r.buffer.undo.settle(r.settled)
-	r.draws.forget(r.settled - min(r.settled, max(r.delay, uint64(r.opts.Batch))))
+	r.inbox.Lock()
+	r.told = append(r.told, outcomes{position, positions, features})
+	r.inbox.Unlock()
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// outcomes is what Settle was told.
+type outcomes struct {
+	position  uint64
+	positions []uint64
+	features  []float32
+}
+
+// hear takes note of what Settle was told.
+func (r *Replay) hear() {
+	r.inbox.Lock()
+	told := r.told
+	r.told = nil
+	r.inbox.Unlock()
+	for _, o := range told {
+		r.settle(o)
+	}
+}
+
+func (r *Replay) settle(o outcomes) {
+	for p := r.settled; p < o.position; p++ {
+		r.draws.at(p).bad = true
+	}
+	for i, p := range o.positions {
+		d := r.draws.at(p)
+		d.bad = false
+		if n := len(o.features) / len(o.positions); n > 0 {
+			d.feature = o.features[i*n : (i+1)*n : (i+1)*n]
+		}
+	}
+	r.settled = max(r.settled, o.position)
+	r.buffer.undo.settle(r.settled)
+	r.draws.forget(r.needed(r.settled))
+}
+
+// needed is the first draw that a checkpoint of the draw at position holds: its outcome has not taken effect, or it may
+// be in one batch with the next.
+func (r *Replay) needed(position uint64) uint64 {
+	return min(r.appliedBefore(position), position-min(position, uint64(r.opts.Batch)))
+}
+
+// appliedBefore is the first draw whose outcome had not taken effect before draw position was about to be made.
+func (r *Replay) appliedBefore(position uint64) uint64 {
+	if position == 0 {
+		return 0
+	}
+	return max(r.began, r.due(position-1))
 }
 
 // blend averages a feature with the one of earlier visits, half and half, to length 1 (MinRed, arXiv 2203.12710).

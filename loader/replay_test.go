@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -156,7 +157,7 @@ func replayOptions(policy string) ReplayOptions {
 	}
 }
 
-var replayPolicies = []string{ReplayFIFO, ReplayRandom, ReplayReservoir, ReplayBalanced}
+var replayPolicies = []string{ReplayFIFO, ReplayRandom, ReplayReservoir, ReplayBalanced, ReplayMinRedundancy}
 
 // Runs that are cut off anywhere, and whose trainer is late or not, draw the same.
 func TestReplayResumes(t *testing.T) {
@@ -318,4 +319,44 @@ func TestReplayOptions(t *testing.T) {
 			t.Errorf("want %q in %v", want, err)
 		}
 	}
+}
+
+// Of those that were embedded, the one that is most like another goes, and before there are two the oldest.
+func TestReplayKeepsWhatDiffers(t *testing.T) {
+	o := replayOptions(ReplayMinRedundancy)
+	o.Size = 4
+	r, err := NewReplay(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := r.buffer
+	add := func(number uint64, angle float64) {
+		k := &kept{number: number, slot: -1, visits: 1}
+		b.admit(k, nil, number)
+		if angle != 0 {
+			b.describe(k, []float32{float32(math.Cos(angle)), float32(math.Sin(angle))}, number)
+		}
+	}
+	holds := func(want ...uint64) {
+		t.Helper()
+		var got []uint64
+		for _, k := range b.slots {
+			got = append(got, k.number)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("it holds %v, want %v", got, want)
+		}
+	}
+	for number := range uint64(6) {
+		add(number, 0)
+	}
+	holds(2, 3, 4, 5)
+	add(6, 1)
+	add(7, 2)
+	holds(4, 5, 6, 7)
+	add(8, 2.1) // 6 and 7 are embedded, and equally alike: the older one goes
+	holds(4, 5, 7, 8)
+	add(9, 1.5) // of 7 and 8
+	add(10, 3)  // of 8 and 9, the nearest that are left
+	holds(4, 5, 9, 10)
 }

@@ -64,13 +64,12 @@ type savedReplay struct {
 func (r *Replay) At(position uint64) io.WriterTo {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.hear()
 	s := savedReplay{
-		state: replayState{
-			Version: replayVersion, Position: position, Applied: max(r.began, position-min(position, r.delay)), Counts: r.base,
-		},
+		state:   replayState{Version: replayVersion, Position: position, Applied: r.appliedBefore(position), Counts: r.base},
 		samples: r.buffer.undo.before(position, r.buffer.slots),
 	}
-	first := max(r.draws.first, position-min(position, max(r.delay, uint64(r.opts.Batch))))
+	first := max(r.draws.first, r.needed(position))
 	s.draws = append(s.draws, r.draws.all[first-r.draws.first:position-r.draws.first]...)
 	if len(s.draws) > 0 {
 		s.state.Counts = s.draws[len(s.draws)-1].counts

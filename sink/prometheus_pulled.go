@@ -15,6 +15,7 @@ type Feeds struct {
 	Partitions func() []PartitionStats
 	Objects    func() ObjectStats
 	Loader     func() LoaderStats
+	Replay     func() ReplayStats
 }
 
 // PartitionStats is where a source stands in one partition of a topic. Counters begin when the source was opened.
@@ -76,7 +77,7 @@ type pulled struct{ feeds func() Feeds }
 
 // Describe implements prometheus.Collector.
 func (c *pulled) Describe(to chan<- *prometheus.Desc) {
-	for _, family := range [][]*prometheus.Desc{stateDescs(), descsOf(partitionMetrics()), descsOf(objectMetrics()), descsOf(loaderMetrics())} {
+	for _, family := range [][]*prometheus.Desc{stateDescs(), descsOf(partitionMetrics()), descsOf(objectMetrics()), descsOf(loaderMetrics()), descsOf(replayMetrics())} {
 		for _, d := range family {
 			to <- d
 		}
@@ -99,6 +100,9 @@ func (c *pulled) Collect(to chan<- prometheus.Metric) {
 	}
 	if f.Loader != nil {
 		collect(to, loaderMetrics(), f.Loader())
+	}
+	if f.Replay != nil {
+		collect(to, replayMetrics(), f.Replay())
 	}
 }
 

@@ -82,6 +82,9 @@ func busy() *sink.Prometheus {
 		Loader: func() sink.LoaderStats {
 			return sink.LoaderStats{HeldBytes: 1, LimitBytes: 2, Samples: 3, Duplicates: 4, MergeTimeouts: 5, BatchesQueued: 6}
 		},
+		Replay: func() sink.ReplayStats {
+			return sink.ReplayStats{Samples: 1, Size: 2, Bytes: 3, Admitted: 4, Evicted: 5, Undrawn: 6, Draws: 7, PerTaken: 1.75, Age: 8}
+		},
 	})
 	return p
 }

@@ -5,6 +5,7 @@ import (
 
 	"mocostream/augment"
 	"mocostream/loader"
+	"mocostream/sink"
 	"mocostream/train"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -61,5 +62,14 @@ func (r *replay) step(token loader.Token, result train.StepResult) {
 func (r *replay) seal(c *train.Checkpoint) {
 	if r != nil {
 		addFile(c, replayFile, r.At(c.Token.Position))
+	}
+}
+
+// stats is where the buffer stands, for metrics and /status.
+func (r *replay) stats() sink.ReplayStats {
+	s := r.Stats()
+	return sink.ReplayStats{
+		Samples: s.Samples, Size: s.Size, Bytes: s.Bytes, Admitted: int64(s.Admitted), Evicted: int64(s.Evicted), Undrawn: int64(s.Undrawn),
+		Draws: int64(s.Draws), PerTaken: float64(s.Draws) / float64(max(s.Admitted, 1)), Age: int64(s.Age),
 	}
 }

@@ -158,7 +158,7 @@ func TestSameBitsWithoutRepeats(t *testing.T) {
 // every sample goes into the buffer once.
 func TestSameBitsWithReplay(t *testing.T) {
 	b := broker(t, 400)
-	for _, policy := range []string{"reservoir", "balanced"} {
+	for _, policy := range []string{"min_redundancy", "balanced"} {
 		t.Run(policy, func(t *testing.T) {
 			set := fromBroker(b, "loader.replay.policy="+policy, "loader.replay.size=64", "loader.replay.updates_per_sample=1.5",
 				"loader.replay.fresh=0.2", "loader.replay.per_source_batch=2", "ingest.source=partition", "sink.ledger=true")

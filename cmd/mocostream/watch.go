@@ -147,12 +147,17 @@ type runStatus struct {
 	Partitions []sink.PartitionStats `json:"partitions,omitempty"`
 	Objects    *sink.ObjectStats     `json:"objects,omitempty"`
 	Loader     sink.LoaderStats      `json:"loader"`
+	Replay     *sink.ReplayStats     `json:"replay,omitempty"`
 }
 
 // attach has metrics and status ask the run's parts where they stand, from now on.
 func (w *watch) attach(s *session, line *pipeline) {
 	stats := func() sink.LoaderStats { return s.in.loaderStats(line.loader.Stats()) }
-	w.metrics.Attach(sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats})
+	feeds := sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats}
+	if s.replay != nil {
+		feeds.Replay = s.replay.stats
+	}
+	w.metrics.Attach(feeds)
 	w.state.Problem(s.in.trouble)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -160,6 +165,10 @@ func (w *watch) attach(s *session, line *pipeline) {
 		r.Partitions, r.Loader = s.in.partitions(), stats()
 		for _, p := range r.Partitions {
 			r.LagRecords += p.LagRecords
+		}
+		if s.replay != nil {
+			buffer := s.replay.stats()
+			r.Replay = &buffer
 		}
 		if o := s.in.objects(); o != (sink.ObjectStats{}) {
 			r.Objects = &o

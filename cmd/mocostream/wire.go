@@ -129,6 +129,7 @@ func trainOptions(c *config.Config, images int64) train.Options {
 		K: t.K, M: t.M, T: t.T, Symmetric: t.Symmetric, Accumulate: t.Accumulate, Bank: train.BankOptions{Momentum: t.BankMomentum},
 		BN: train.BatchNorm(t.BN), Groups: t.BNGroups, Devices: t.Devices, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
+		Queries: c.Loader.Replay.Policy == loader.ReplayMinRedundancy,
 		Optimizer: train.OptimizerOptions{
 			Name: t.Optimizer.Name, Momentum: t.Optimizer.Momentum, WeightDecay: t.Optimizer.WeightDecay,
 			Beta1: t.Optimizer.Beta1, Beta2: t.Optimizer.Beta2, Epsilon: t.Optimizer.Eps,
