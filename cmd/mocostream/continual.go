@@ -18,10 +18,12 @@ import (
 
 type benchContinualCommand struct {
 	Out      string   `default:"bench-continual" placeholder:"DIR" help:"Folder for images, streams and runs. What it holds already is not done again."`
-	Seeds    int      `default:"3" help:"How often each cell is run, on other images each time: seeds 1, 2, ..."`
-	Streams  []string `placeholder:"NAME" help:"Rows to run: bursts-32, bursts-256, classes, tasks, drift; all but tasks and drift by default."`
-	Policies []string `placeholder:"NAME" help:"Columns to run: in-order, fifo, random, reservoir, default, iid, iid-no-buffer; all by default."`
-	Steps    int      `default:"900" help:"Steps of a run. The bars are of 900."`
+	Seeds    int      `default:"3" help:"How often each cell is run, on other images each time."`
+	First    int      `name:"first-seed" default:"1" help:"The first seed; what the recommended settings were chosen on starts at 101."`
+	Streams  []string `placeholder:"NAME" help:"Rows to run: bursts-32, bursts-256, classes, tasks, drift, long; the first three by default."`
+	Policies []string `placeholder:"NAME" help:"Columns to run: in-order, fifo, random, reservoir, min_redundancy, default, iid, iid-no-buffer; all by default."`
+	Steps    int      `default:"900" help:"Steps of a run, a tenth of those of the row long. The bars are of 900."`
+	Set      []string `placeholder:"KEY=VALUE" sep:"none" help:"Override a key of all cells, to try it. May be repeated."`
 	Backend  string   `default:"auto" help:"As train.backend."`
 	JSON     bool     `name:"json" help:"Print one JSON object on stdout, last."`
 }
@@ -76,6 +78,7 @@ type labStream struct {
 	must   float64      // share of i.i.d. that default has to reach; 0: no bar
 	above  bool         // default has to be above fifo for every seed
 	extra  bool         // not run unless asked for
+	times  int          // how many times as long as the others; 0: as long
 }
 
 func labStreams() []labStream {
@@ -85,6 +88,7 @@ func labStreams() []labStream {
 		{name: "classes", stream: synth.Stream{Kind: synth.Tasks, Tasks: demoClasses, Burst: 32}, buffer: 4096, must: .80, above: true},
 		{name: "tasks", stream: synth.Stream{Kind: synth.Tasks, Tasks: 2, Burst: 32}, buffer: 2048, extra: true},
 		{name: "drift", stream: synth.Stream{Kind: synth.Drift, Drift: synth.DriftClasses, Onset: .5, Burst: 32}, buffer: 2048, extra: true},
+		{name: "long", stream: synth.Stream{Kind: synth.Correlated, Burst: 32}, buffer: 4096, times: 10, extra: true},
 	}
 }
 
@@ -113,6 +117,7 @@ func labPolicies() []labPolicy {
 		{name: policyFIFO, replay: "fifo"},
 		{name: "random", replay: "random"},
 		{name: "reservoir", replay: "reservoir"},
+		{name: "min_redundancy", replay: "min_redundancy"},
 		{name: "in-order", replay: "none"},
 		{name: "iid-no-buffer", replay: "none", shuffle: true},
 	}
@@ -143,7 +148,7 @@ func (l laboratory) cells() ([]labCell, error) {
 		return nil, err
 	}
 	var all []labCell
-	for seed := 1; seed <= l.Seeds; seed++ {
+	for seed := l.First; seed < l.First+l.Seeds; seed++ {
 		for _, row := range rows {
 			for _, column := range columns {
 				all = append(all, labCell{row, column, seed})
@@ -185,8 +190,8 @@ func (l laboratory) run(term *terminal) error {
 	if err != nil {
 		return err
 	}
-	if l.Seeds < 1 || l.Steps < l.curve {
-		return usage("--seeds %d, --steps %d: name 1 seed or more, and %d steps or more", l.Seeds, l.Steps, l.curve)
+	if l.Seeds < 1 || l.First < 0 || l.Steps < l.curve {
+		return usage("--seeds %d, --first-seed %d, --steps %d: name 1 seed or more, from 0 on, and %d steps or more", l.Seeds, l.First, l.Steps, l.curve)
 	}
 	for _, c := range cells { // before hours are spent
 		if _, err := l.config(c, "localhost:0"); err != nil {

@@ -100,22 +100,24 @@ func (l laboratory) claim(dir string, c labCell) error {
 
 func (l laboratory) stream(c labCell) synth.Stream {
 	s := c.stream
-	s.Frames, s.Size, s.Seed, s.Shuffle = l.Steps*l.batch+spareFrames, l.size, uint64(c.seed), c.shuffle
+	s.Frames, s.Size, s.Seed, s.Shuffle = l.steps(c)*l.batch+spareFrames, l.size, uint64(c.seed), c.shuffle
 	return s
 }
 
+func (l laboratory) steps(c labCell) int { return l.Steps * max(c.times, 1) }
+
 // settings are those of the cell that decide its result.
 func (l laboratory) settings(c labCell) []string {
-	every := l.Steps / l.curve
+	every := l.steps(c) / l.curve
 	set := slices.Concat(l.set, c.set, []string{
-		fmt.Sprint("train.batch=", l.batch), fmt.Sprint("train.steps=", l.Steps), fmt.Sprint("train.seed=", c.seed),
+		fmt.Sprint("train.batch=", l.batch), fmt.Sprint("train.steps=", l.steps(c)), fmt.Sprint("train.seed=", c.seed),
 		fmt.Sprint("eval.every=", every), fmt.Sprint("sink.checkpoint_every=", every),
 		"ingest.kafka.merge=deterministic", "loader.replay.policy=" + c.replay,
 	})
 	if c.replay != config.ReplayNone {
 		set = append(set, fmt.Sprint("loader.replay.size=", c.buffer))
 	}
-	return set
+	return append(set, l.Set...)
 }
 
 // config is the whole configuration of a cell that reads from a broker.
@@ -226,7 +228,7 @@ func (l laboratory) judge(ctx context.Context, backend *train.Backend, dir strin
 		return r, err
 	}
 	r.Top1 = found.Backbone.Top1
-	steps, probes, err := sink.ReadMetrics(filepath.Join(run, sink.MetricsFile), l.Steps)
+	steps, probes, err := sink.ReadMetrics(filepath.Join(run, sink.MetricsFile), l.steps(c))
 	if err != nil {
 		return r, err
 	}

@@ -114,6 +114,9 @@ func barsOf(cells []cellResult, s labStream) (bars []labBar) {
 	if s.extra && s.stream.Tasks > 0 {
 		bars = append(bars, newLabBar(s.name, "forgetting: fifo - default - spread", 0, ours, seedsOf(cells, s.name, policyFIFO), keepsMore))
 	}
+	if s.times > 1 {
+		bars = append(bars, newLabBar(s.name, "2 points - end below the best, worst seed", 0, ours, ours, staysUp))
+	}
 	return bars
 }
 
@@ -141,6 +144,14 @@ func worstLead(ours, others []cellResult) float64 {
 		worst = min(worst, ours[i].Top1-others[i].Top1)
 	}
 	return worst
+}
+
+func staysUp(ours, _ []cellResult) float64 {
+	left := math.Inf(1)
+	for _, c := range ours {
+		left = min(left, .02-belowBest(c.Curve))
+	}
+	return left
 }
 
 func keepsMore(ours, others []cellResult) float64 {

@@ -25,6 +25,8 @@ func TestLabTable(t *testing.T) {
 		cellOf("bursts-32", "iid", 1, .50),
 		first(cellOf("tasks", "default", 1, .5), .40, .38), first(cellOf("tasks", "default", 2, .5), .40, .40),
 		first(cellOf("tasks", "fifo", 1, .5), .40, .30), first(cellOf("tasks", "fifo", 2, .5), .40, .32),
+		{Stream: "long", Policy: "default", Seed: 1, Curve: []curvePoint{{1, .5}, {2, .6}, {3, .59}}},
+		{Stream: "long", Policy: "default", Seed: 2, Curve: []curvePoint{{1, .5}, {2, .6}, {3, .57}}},
 		{Stream: "bursts-256", Policy: "fifo", Seed: 1, Curve: []curvePoint{{1, .2}, {2, .6}, {3, .4}}},
 	})
 	verdicts := map[string]string{}
@@ -38,6 +40,7 @@ func TestLabTable(t *testing.T) {
 	for bar, want := range map[string]string{
 		"classes default / iid": "met", "classes default - fifo, worst seed": "missed",
 		"bursts-32 default / iid": "none", "bursts-256 default / iid": "none", "tasks forgetting: fifo - default - spread": "met",
+		"long 2 points - end below the best, worst seed": "missed",
 	} {
 		if verdicts[bar] != want {
 			t.Errorf("%s: %q, want %q", bar, verdicts[bar], want)
@@ -65,7 +68,7 @@ func TestLabTable(t *testing.T) {
 }
 
 func TestLabCells(t *testing.T) {
-	l := wholeLaboratory(benchContinualCommand{Seeds: 2, Streams: []string{"tasks", "classes"}, Policies: []string{"fifo", "default"}})
+	l := wholeLaboratory(benchContinualCommand{Seeds: 2, First: 1, Streams: []string{"tasks", "classes"}, Policies: []string{"fifo", "default"}})
 	cells, err := l.cells()
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func TestLabCells(t *testing.T) {
 func TestLaboratory(t *testing.T) {
 	t.Setenv(childEnv, "1")
 	l := wholeLaboratory(benchContinualCommand{
-		Out: filepath.Join(t.TempDir(), "lab"), Seeds: 1, Streams: []string{"tasks"}, Policies: []string{"default", "fifo"}, Steps: 4, Backend: "go", JSON: true,
+		Out: filepath.Join(t.TempDir(), "lab"), Seeds: 1, First: 1, Streams: []string{"tasks"}, Policies: []string{"default", "fifo"}, Steps: 4, Backend: "go", JSON: true,
 	})
 	l.images, l.queries, l.size, l.batch, l.curve = 24, 24, 24, 8, 2
 	l.set = []string{
