@@ -22,7 +22,7 @@ func Default() *Config {
 			MaxBadFraction: 0.05,
 			BadWindow:      1000,
 			StoreImages:    true,
-			Replay:         Replay{Policy: ReplayNone, Size: 16384, UpdatesPerSample: 1},
+			Replay:         Replay{Policy: ReplayNone, Size: 16384, Memory: 1 << 30, UpdatesPerSample: 1},
 			Shuffle:        Shuffle{Window: 8, Buffer: 1024},
 			Limits:         Limits{MaxBytes: 32 << 20, MaxPixels: 50_000_000, MaxSide: 16384, MinSide: 8, MaxScans: 100},
 		},

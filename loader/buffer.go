@@ -3,6 +3,8 @@ package loader
 import (
 	"math/rand/v2"
 	"slices"
+
+	"mocostream/ingest"
 )
 
 // ReplayCounts is what happened to the samples of a buffer so far.
@@ -22,8 +24,12 @@ type buffer struct {
 	limit  int64 // bytes of images; 0: none
 	policy policy
 
+	images *segments
+	memory int64 // most bytes of images that are held besides
+
 	slots  []*kept
 	bytes  int64
+	held   int64 // of those, in memory
 	counts ReplayCounts
 	order  queue // by admission
 	unseen queue // likewise, without those that were drawn
@@ -32,21 +38,70 @@ type buffer struct {
 
 // admit makes room for k, the next sample of the source, and puts it in, or not, as the policy has it. now is the draw
 // that it happens before.
-func (b *buffer) admit(k *kept, rng *rand.Rand, now uint64) {
+func (b *buffer) admit(k *kept, rng *rand.Rand, now uint64) error {
 	b.counts.Admitted++
 	for b.crowded(k) {
 		victim := b.policy.victim(b, k, rng)
 		if victim == k {
 			b.counts.Evicted++
 			b.counts.Undrawn++
-			return
+			return nil
 		}
 		b.evict(victim, now)
+	}
+	var err error
+	if k.at, err = b.images.append(k.image); err != nil {
+		return err
 	}
 	k.slot = len(b.slots)
 	b.undo.note(change{at: now, kind: putIn})
 	b.slots = append(b.slots, k)
 	b.enter(k)
+	if b.images.full() {
+		return b.roll(now)
+	}
+	return nil
+}
+
+// roll begins a new segment, and moves into it what is left in old ones that are nearly empty.
+func (b *buffer) roll(now uint64) error {
+	if err := b.images.roll(); err != nil {
+		return err
+	}
+	for old := b.images.sparsest(); old != nil; old = b.images.sparsest() {
+		for _, k := range b.slots {
+			if k.at.segment != old.id {
+				continue
+			}
+			if err := b.move(k, now); err != nil {
+				return err
+			}
+		}
+		if b.images.full() {
+			if err := b.images.roll(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *buffer) move(k *kept, now uint64) error {
+	image, err := k.image, error(nil)
+	if image == nil {
+		if image, err = b.images.load(k.at); err != nil {
+			return err
+		}
+	}
+	to, err := b.images.append(image)
+	if err != nil {
+		return err
+	}
+	b.undo.note(change{at: now, kind: moved, sample: k, place: k.at})
+	b.images.drop(k.at, now)
+	b.images.hold(to)
+	k.at = to
+	return nil
 }
 
 // crowded says whether another has to go before k comes. One that is larger than the limit is let in alone.
@@ -56,7 +111,12 @@ func (b *buffer) crowded(k *kept) bool {
 
 // enter tells all who count that k, which has a slot, is there.
 func (b *buffer) enter(k *kept) {
-	b.bytes += int64(len(k.image))
+	b.bytes += k.at.length
+	b.images.hold(k.at)
+	if b.held+int64(len(k.image)) > b.memory {
+		k.image = nil
+	}
+	b.held += int64(len(k.image))
 	b.order.push(k, len(b.slots))
 	if k.visits == 0 {
 		b.unseen.push(k, len(b.slots))
@@ -72,7 +132,9 @@ func (b *buffer) evict(k *kept, now uint64) {
 	b.slots[len(b.slots)-1] = nil
 	b.slots = b.slots[:len(b.slots)-1]
 	k.slot = -1
-	b.bytes -= int64(len(k.image))
+	b.bytes -= k.at.length
+	b.held -= int64(len(k.image))
+	b.images.drop(k.at, now)
 	b.counts.Evicted++
 	if k.visits == 0 {
 		b.counts.Undrawn++
@@ -153,4 +215,24 @@ func (b *buffer) restored() map[uint64]*kept {
 		b.enter(k)
 	}
 	return byNumber
+}
+
+// render puts a sample into rows. An image that has room in memory stays there.
+func (b *buffer) render(rows *ingest.Builder, k *kept) (err error) {
+	image := k.image
+	if image == nil && k.at.length > 0 {
+		if image, err = b.images.load(k.at); err != nil {
+			return err
+		}
+		if b.held+k.at.length <= b.memory {
+			k.image = image
+			b.held += k.at.length
+		}
+	}
+	rows.Append(k.row, image)
+	return nil
+}
+
+func (b *buffer) mark() mark {
+	return mark{b.counts, b.images.current.id, b.images.current.bytes}
 }

@@ -11,7 +11,14 @@ type drawn struct {
 	group   uint64
 	bad     bool // the outcome: it cannot be decoded
 	feature []float32
-	counts  ReplayCounts // after this draw
+	after   mark // after this draw
+}
+
+// mark is what a buffer has come to at some draw.
+type mark struct {
+	counts  ReplayCounts
+	segment uint64 // the current one
+	bytes   int64  // in it
 }
 
 // drawLog is the draws from first on, in order.

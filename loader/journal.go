@@ -13,6 +13,7 @@ type change struct {
 	sample  *kept
 	slot    int       // takenOut: where it was
 	feature []float32 // described: the one before
+	place   location  // moved: the one before
 }
 
 type changeKind int
@@ -22,6 +23,7 @@ const (
 	takenOut                    // the last one has its slot now
 	visited                     // visits grew by one
 	described                   // it has another feature
+	moved                       // its image lies elsewhere
 )
 
 func (j *journal) note(c change) { j.changes = append(j.changes, c) }
@@ -40,6 +42,7 @@ type past struct {
 	*kept
 	visits  int64
 	feature []float32
+	at      location
 }
 
 // before returns the samples as they were before draw p, in their slots.
@@ -47,6 +50,7 @@ func (j *journal) before(p uint64, slots []*kept) []past {
 	then := slices.Clone(slots)
 	visits := map[*kept]int64{}
 	features := map[*kept][]float32{}
+	places := map[*kept]location{}
 	for i := len(j.changes) - 1; i >= 0 && j.changes[i].at >= p; i-- {
 		switch c := j.changes[i]; c.kind {
 		case putIn:
@@ -57,11 +61,16 @@ func (j *journal) before(p uint64, slots []*kept) []past {
 			visits[c.sample]++
 		case described:
 			features[c.sample] = c.feature
+		case moved:
+			places[c.sample] = c.place
 		}
 	}
 	all := make([]past, len(then))
 	for i, k := range then {
-		all[i] = past{kept: k, visits: k.visits - visits[k], feature: k.feature}
+		all[i] = past{kept: k, visits: k.visits - visits[k], feature: k.feature, at: k.at}
+		if place, ok := places[k]; ok {
+			all[i].at = place
+		}
 		if feature, ok := features[k]; ok {
 			all[i].feature = feature
 		}

@@ -12,7 +12,8 @@ import (
 // written to, so that a checkpoint may hold on to it.
 type kept struct {
 	row    ingest.Row
-	image  []byte // the encoded bytes
+	image  []byte   // the encoded bytes; nil: they are in the segments alone
+	at     location // of the bytes
 	group  uint64
 	number uint64 // of its admission, from 0: its name in the run
 

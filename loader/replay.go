@@ -32,6 +32,10 @@ type ReplayOptions struct {
 	// Bad is the rule that ends a run with too many bad samples: what it lets pass has to fit into Delay.
 	Bad BadRule
 
+	Dir         string // for the images; made, and emptied of what is in it
+	SegmentSize int64  // bytes at which a file of images is full; 0 is 64 MiB
+	Memory      int64  // most bytes of images that are held in memory too; what is not is read from Dir for each draw
+
 	Seed      uint64
 	Start     Token // the token to go on from, as of the source
 	Allocator memory.Allocator
@@ -99,15 +103,18 @@ type Replay struct {
 	mu       sync.Mutex // guards what follows
 	buffer   *buffer
 	draws    drawLog
-	base     ReplayCounts // at the start
-	began    uint64       // applied at the start
+	base     mark   // at the start
+	began    uint64 // applied at the start
 	chooser  chooser
 	applied  uint64 // draws before it have had their effect
 	settled  uint64 // draws before it have an outcome
 	finished bool   // the source has ended
 }
 
-// NewReplay makes an empty buffer.
+// DefaultSegmentSize is used when ReplayOptions.SegmentSize is 0.
+const DefaultSegmentSize = 64 << 20
+
+// NewReplay makes an empty buffer. It is closed after Run.
 func NewReplay(o ReplayOptions) (*Replay, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -119,13 +126,20 @@ func NewReplay(o ReplayOptions) (*Replay, error) {
 	if o.Allocator == nil {
 		o.Allocator = memory.DefaultAllocator
 	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = DefaultSegmentSize
+	}
+	images, err := openSegments(o.Dir, o.SegmentSize)
+	if err != nil {
+		return nil, err
+	}
 	r := &Replay{opts: o, wake: make(chan struct{}, 1), sources: map[string]string{}}
-	r.buffer = &buffer{size: o.Size, limit: o.Bytes, policy: p, order: queue{live: here}, unseen: queue{live: hereUnseen}}
+	r.buffer = &buffer{size: o.Size, limit: o.Bytes, policy: p, images: images, memory: o.Memory, order: queue{live: here}, unseen: queue{live: hereUnseen}}
 	r.chooser = chooser{perGroup: o.PerGroup, fresh: o.Fresh, recent: newRecent()}
 	r.began = o.Start.Position
 	r.draws.first, r.applied, r.settled = o.Start.Position, o.Start.Position, o.Start.Position
 	r.buffer.counts.Admitted = o.Start.Taken()
-	r.base = r.buffer.counts
+	r.base = r.buffer.mark()
 	return r, nil
 }
 
@@ -146,9 +160,12 @@ func (r *Replay) Run(ctx context.Context, in <-chan Sample, ended <-chan struct{
 			}
 			taken = append(taken, more...)
 		}
-		s, ok := r.draw(rows)
-		if !ok {
+		s, err := r.draw(rows)
+		if errors.Is(err, errEnded) {
 			return ctx.Err()
+		}
+		if err != nil {
+			return err
 		}
 		s.admitted = taken
 		taken = nil
@@ -201,11 +218,11 @@ func (r *Replay) due(p uint64) uint64 {
 func (r *Replay) await(ctx context.Context) error {
 	for {
 		r.mu.Lock()
-		r.hear()
+		err := r.hear()
 		there := r.settled >= r.due(r.next())
 		r.mu.Unlock()
-		if there {
-			return ctx.Err()
+		if there || err != nil {
+			return errors.Join(err, ctx.Err())
 		}
 		select {
 		case <-r.wake:
@@ -285,8 +302,7 @@ func (r *Replay) take(ctx context.Context, in <-chan Sample, ended <-chan struct
 	defer s.Release()
 	a := s.admission(true)
 	number := r.buffer.counts.Admitted
-	r.buffer.admit(newKept(&s, number, r.sources), r.rng("admit", number), r.next())
-	return a, nil
+	return a, r.buffer.admit(newKept(&s, number, r.sources), r.rng("admit", number), r.next())
 }
 
 // rng is the generator of one admission or draw.
@@ -298,112 +314,28 @@ func (r *Replay) rng(what string, number uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(r.opts.Seed^tag, number))
 }
 
-// draw makes the next draw; false: the source has ended, and its samples had their draws. It takes r.mu.
-func (r *Replay) draw(rows *ingest.Builder) (Sample, bool) {
+// draw makes the next draw; errEnded: the source has ended, and its samples had their draws. It takes r.mu.
+func (r *Replay) draw(rows *ingest.Builder) (Sample, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, b := r.next(), r.buffer
 	if len(b.slots) == 0 || r.finished && float64(p) >= math.Floor(float64(b.counts.Admitted)*r.opts.Rate) {
-		return Sample{}, false
+		return Sample{}, errEnded
 	}
 	k := r.chooser.choose(b, p, r.rng("draw", p))
-	s := k.draw(rows, p)
+	if err := b.render(rows, k); err != nil {
+		return Sample{}, err
+	}
+	s := Sample{Record: rows.Record(), Position: p, Group: k.group, Visit: k.visits, Draw: p + 1, replayed: true}
+	s.release = s.Record.Release
 	b.visit(k, p)
-	r.draws.all = append(r.draws.all, drawn{sample: k, number: k.number, group: k.group, counts: b.counts})
+	r.draws.all = append(r.draws.all, drawn{sample: k, number: k.number, group: k.group, after: b.mark()})
 	r.chooser.recent.add(r.draws.at(p), 1)
 	if share := uint64(r.opts.Batch - 1); p >= r.draws.first+share {
 		r.chooser.recent.add(r.draws.at(p-share), -1)
 	}
-	return s, true
+	return s, nil
 }
 
-// draw makes a sample of its own for a draw.
-func (k *kept) draw(rows *ingest.Builder, p uint64) Sample {
-	rows.Append(k.row, k.image)
-	s := Sample{Record: rows.Record(), Position: p, Group: k.group, Visit: k.visits, Draw: p + 1, replayed: true}
-	s.release = s.Record.Release
-	return s
-}
-
-// Settle says what became of the draws before position: those of a finished step, whose positions are given in the
-// batch's order, with its embeddings [len(positions), dim] row by row, or nil where there are none. Draws before position
-// that no step took are bad. It is called after each step, in order; it does not block.
-func (r *Replay) Settle(position uint64, positions []uint64, features []float32) {
-	r.inbox.Lock()
-	r.told = append(r.told, outcomes{position, positions, features})
-	r.inbox.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// outcomes is what Settle was told.
-type outcomes struct {
-	position  uint64
-	positions []uint64
-	features  []float32
-}
-
-// hear takes note of what Settle was told.
-func (r *Replay) hear() {
-	r.inbox.Lock()
-	told := r.told
-	r.told = nil
-	r.inbox.Unlock()
-	for _, o := range told {
-		r.settle(o)
-	}
-}
-
-func (r *Replay) settle(o outcomes) {
-	for p := r.settled; p < o.position; p++ {
-		r.draws.at(p).bad = true
-	}
-	for i, p := range o.positions {
-		d := r.draws.at(p)
-		d.bad = false
-		if n := len(o.features) / len(o.positions); n > 0 {
-			d.feature = o.features[i*n : (i+1)*n : (i+1)*n]
-		}
-	}
-	r.settled = max(r.settled, o.position)
-	r.buffer.undo.settle(r.settled)
-	r.draws.forget(r.needed(r.settled))
-}
-
-// needed is the first draw that a checkpoint of the draw at position holds: its outcome has not taken effect, or it may
-// be in one batch with the next.
-func (r *Replay) needed(position uint64) uint64 {
-	return min(r.appliedBefore(position), position-min(position, uint64(r.opts.Batch)))
-}
-
-// appliedBefore is the first draw whose outcome had not taken effect before draw position was about to be made.
-func (r *Replay) appliedBefore(position uint64) uint64 {
-	if position == 0 {
-		return 0
-	}
-	return max(r.began, r.due(position-1))
-}
-
-// blend averages a feature with the one of earlier visits, half and half, to length 1 (MinRed, arXiv 2203.12710).
-func blend(before, now []float32) []float32 {
-	sum := make([]float32, len(now))
-	copy(sum, now)
-	if len(before) == len(now) {
-		for i := range sum {
-			sum[i] = (before[i] + now[i]) / 2
-		}
-	}
-	var square float64
-	for _, x := range sum {
-		square += float64(x) * float64(x)
-	}
-	if square > 0 {
-		scale := float32(1 / math.Sqrt(square))
-		for i := range sum {
-			sum[i] *= scale
-		}
-	}
-	return sum
-}
+// Close closes what NewReplay opened. The images stay in Dir until the next buffer is made there.
+func (r *Replay) Close() error { return r.buffer.images.close() }

@@ -3,7 +3,12 @@ package loader
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -55,17 +60,18 @@ type step struct {
 
 // run steps from a token and, if there is one, its buffer, until the source ends or for so many steps. It returns the
 // steps and the buffer as a checkpoint after the last would hold it.
-func (r replayed) run(t *testing.T, start Token, from []byte, most int) ([]step, []byte) {
+func (r replayed) run(t *testing.T, start Token, from saved, most int) ([]step, saved) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r.opts.Start = start.Clone()
+	r.opts.Start, r.opts.Dir = start.Clone(), t.TempDir()
 	buffer, err := NewReplay(r.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer buffer.Close()
 	if from != nil {
-		if err := buffer.Restore(bytes.NewReader(from)); err != nil {
+		if err := buffer.Restore(bytes.NewReader(from[ReplayFile]), from.open); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,12 +92,9 @@ func (r replayed) run(t *testing.T, start Token, from []byte, most int) ([]step,
 	for len(trainer.batches) > 0 && len(trainer.steps) < most {
 		trainer.step()
 	}
-	var saved bytes.Buffer
+	end := saved{}
 	if len(trainer.steps) > 0 {
-		n, err := buffer.At(trainer.steps[len(trainer.steps)-1].token.Position).WriteTo(&saved)
-		if err != nil || n != int64(saved.Len()) {
-			t.Fatalf("%d bytes of %d, %v", n, saved.Len(), err)
-		}
+		end = save(t, buffer, trainer.steps[len(trainer.steps)-1].token.Position)
 	}
 	cancel()
 	for s := range out {
@@ -103,7 +106,42 @@ func (r replayed) run(t *testing.T, start Token, from []byte, most int) ([]step,
 	for s := range in {
 		s.Release()
 	}
-	return trainer.steps, saved.Bytes()
+	return trainer.steps, end
+}
+
+// saved is the files of a checkpoint.
+type saved map[string][]byte
+
+func (s saved) open(name string) (io.ReadCloser, error) {
+	data, ok := s[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+func save(t *testing.T, r *Replay, position uint64) saved {
+	t.Helper()
+	state, images, err := r.At(position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := saved{}
+	write := func(name string, from io.WriterTo) {
+		var to bytes.Buffer
+		if n, err := from.WriteTo(&to); err != nil || n != int64(to.Len()) {
+			t.Fatalf("%s: %d bytes of %d, %v", name, n, to.Len(), err)
+		}
+		files[name] = to.Bytes()
+	}
+	write(ReplayFile, state)
+	for _, s := range images {
+		write(SegmentName(s.ID), s)
+		if sum := sha256.Sum256(files[SegmentName(s.ID)]); s.SHA256 != "" && s.SHA256 != hex.EncodeToString(sum[:]) {
+			t.Errorf("the sum of %s is not that of its bytes", SegmentName(s.ID))
+		}
+	}
+	return files
 }
 
 // trainer makes batches of good draws and steps on them.
@@ -153,7 +191,7 @@ func (t *trainer) step() {
 func replayOptions(policy string) ReplayOptions {
 	return ReplayOptions{
 		Policy: policy, Size: 64, Rate: 1.5, Fill: 20, Fresh: .2, Batch: 8, PerGroup: 2, Delay: 5, Seed: 3,
-		Bad: BadRule{MaxFraction: .2, Window: 50},
+		Bad: BadRule{MaxFraction: .2, Window: 50}, SegmentSize: 100, Memory: 200,
 	}
 }
 
@@ -170,21 +208,24 @@ func TestReplayResumes(t *testing.T) {
 			}
 			rng := rand.New(rand.NewPCG(1, 1))
 			var token Token
-			var saved []byte
-			for at := 0; at < len(whole); {
+			var at saved
+			for n := 0; n < len(whole); {
 				r.lag = rng.IntN(3)
 				var part []step
-				part, saved = r.run(t, token, saved, min(1+rng.IntN(13), len(whole)-at))
+				part, at = r.run(t, token, at, min(1+rng.IntN(13), len(whole)-n))
 				for i, s := range part {
-					if s.draws != whole[at+i].draws {
-						t.Fatalf("step %d draws\n%s, want\n%s", at+i, s.draws, whole[at+i].draws)
+					if s.draws != whole[n+i].draws {
+						t.Fatalf("step %d draws\n%s, want\n%s", n+i, s.draws, whole[n+i].draws)
 					}
 				}
-				at += len(part)
+				n += len(part)
 				token = part[len(part)-1].token
 			}
-			if !bytes.Equal(saved, end) {
-				t.Error("the buffers at the end differ")
+			if !maps.EqualFunc(at, end, bytes.Equal) {
+				t.Errorf("the buffers at the end differ: %v, want %v", slices.Sorted(maps.Keys(at)), slices.Sorted(maps.Keys(end)))
+			}
+			if n := len(end); n < 3 || n > 30 {
+				t.Errorf("%d files hold 64 images of 10 bytes, 100 bytes a file", n)
 			}
 			last := whole[len(whole)-1].token
 			if got := last.Progress.Streams["topic"][0]; len(got) != 1 || got.Len() != 700 || last.Admitted != 700 {
@@ -235,10 +276,12 @@ func contents(t *testing.T, policy string, o func(*ReplayOptions)) []int64 {
 	if o != nil {
 		o(&opts)
 	}
+	opts.Dir = t.TempDir()
 	b, err := NewReplay(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer b.Close()
 	r := replayed{opts: opts, total: 1000, burst: 50}
 	in := make(chan Sample, 1000)
 	r.feed(t.Context(), Token{}, in)
@@ -324,15 +367,18 @@ func TestReplayOptions(t *testing.T) {
 // Of those that were embedded, the one that is most like another goes, and before there are two the oldest.
 func TestReplayKeepsWhatDiffers(t *testing.T) {
 	o := replayOptions(ReplayMinRedundancy)
-	o.Size = 4
+	o.Size, o.Dir = 4, t.TempDir()
 	r, err := NewReplay(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer r.Close()
 	b := r.buffer
 	add := func(number uint64, angle float64) {
 		k := &kept{number: number, slot: -1, visits: 1}
-		b.admit(k, nil, number)
+		if err := b.admit(k, nil, number); err != nil {
+			t.Fatal(err)
+		}
 		if angle != 0 {
 			b.describe(k, []float32{float32(math.Cos(angle)), float32(math.Sin(angle))}, number)
 		}

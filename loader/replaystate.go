@@ -21,6 +21,9 @@ const (
 	colFeature                                // list<float32>, nullable
 	colDraw                                   // uint64, nullable: a draw and not a sample of the buffer
 	colBad                                    // bool: of a draw
+	colSegment                                // uint64: where the image lies
+	colBegin                                  // int64: in the segment
+	colLength                                 // int64
 )
 
 // replaySchema is the form of a buffer in a checkpoint: its samples in the order of their slots, then the latest draws.
@@ -37,6 +40,9 @@ func replaySchema(state replayState) (*arrow.Schema, error) {
 		{Name: "feature", Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32), Nullable: true},
 		{Name: "draw", Type: arrow.PrimitiveTypes.Uint64, Nullable: true},
 		{Name: "bad", Type: arrow.FixedWidthTypes.Boolean},
+		{Name: "segment", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "begin", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "length", Type: arrow.PrimitiveTypes.Int64},
 	}...), &meta), nil
 }
 
@@ -48,6 +54,7 @@ type replayState struct {
 	Position uint64       `json:"position"` // the draw that comes next
 	Applied  uint64       `json:"applied"`  // the draw whose outcome takes effect next
 	Counts   ReplayCounts `json:"counts"`
+	Segments []Segment    `json:"segments"` // that hold the images; the last one goes on
 }
 
 const replayVersion = 1
@@ -59,22 +66,31 @@ type savedReplay struct {
 	draws   []drawn // up to that draw
 }
 
-// At returns the buffer as it was before the draw at position, to be written into a checkpoint: that of the token of the
-// last finished step, which Settle was told of.
-func (r *Replay) At(position uint64) io.WriterTo {
+// ReplayFile is the name of a buffer in a checkpoint, beside its segments.
+const ReplayFile = "replay.arrow"
+
+// At returns the buffer as it was before the draw at position, to be written into a checkpoint as ReplayFile: that of the
+// token of the last finished step, which Settle was told of. The checkpoint has to hold the segments too, by their names;
+// the last one goes on and is to be copied (Segment.WriteTo), the others never change. They are there until the next Settle.
+func (r *Replay) At(position uint64) (buffer io.WriterTo, images []Segment, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hear()
+	if err := r.hear(); err != nil {
+		return nil, nil, err
+	}
+	was := r.markBefore(position)
 	s := savedReplay{
-		state:   replayState{Version: replayVersion, Position: position, Applied: r.appliedBefore(position), Counts: r.base},
+		state:   replayState{Version: replayVersion, Position: position, Applied: r.appliedBefore(position), Counts: was.counts},
 		samples: r.buffer.undo.before(position, r.buffer.slots),
 	}
+	ids := map[uint64]bool{}
+	for _, p := range s.samples {
+		ids[p.at.segment] = true
+	}
+	s.state.Segments = r.buffer.images.named(ids, was.segment, was.bytes)
 	first := max(r.draws.first, r.needed(position))
 	s.draws = append(s.draws, r.draws.all[first-r.draws.first:position-r.draws.first]...)
-	if len(s.draws) > 0 {
-		s.state.Counts = s.draws[len(s.draws)-1].counts
-	}
-	return &s
+	return &s, s.state.Segments, nil
 }
 
 // WriteTo writes an Arrow IPC stream.
@@ -114,7 +130,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// replayRows gathers rows into records of some megabytes.
+// replayRows gathers rows into records.
 type replayRows struct {
 	schema *arrow.Schema
 	images *ingest.Builder
@@ -132,20 +148,22 @@ func (r *replayRows) release() {
 }
 
 func (r *replayRows) sample(p past) {
-	r.images.Append(p.row, p.image)
-	r.add(p.group, p.number, p.visits, p.feature)
+	r.add(p.row, p.group, p.number, p.visits, p.feature, p.at)
 	r.others.Field(colDraw - colGroup).AppendNull()
 	r.others.Field(colBad - colGroup).(*array.BooleanBuilder).Append(false)
 }
 
 func (r *replayRows) draw(position uint64, d drawn) {
-	r.images.Append(ingest.Row{}, nil)
-	r.add(d.group, d.number, 0, d.feature)
+	r.add(ingest.Row{}, d.group, d.number, 0, d.feature, location{})
 	r.others.Field(colDraw - colGroup).(*array.Uint64Builder).Append(position)
 	r.others.Field(colBad - colGroup).(*array.BooleanBuilder).Append(d.bad)
 }
 
-func (r *replayRows) add(group, number uint64, visits int64, feature []float32) {
+func (r *replayRows) add(row ingest.Row, group, number uint64, visits int64, feature []float32, at location) {
+	r.images.Append(row, nil)
+	r.others.Field(colSegment - colGroup).(*array.Uint64Builder).Append(at.segment)
+	r.others.Field(colBegin - colGroup).(*array.Int64Builder).Append(at.offset)
+	r.others.Field(colLength - colGroup).(*array.Int64Builder).Append(at.length)
 	r.others.Field(0).(*array.Uint64Builder).Append(group)
 	r.others.Field(colNumber - colGroup).(*array.Uint64Builder).Append(number)
 	r.others.Field(colVisits - colGroup).(*array.Int64Builder).Append(visits)
@@ -160,7 +178,7 @@ func (r *replayRows) add(group, number uint64, visits int64, feature []float32) 
 
 // flush writes what was gathered, if it is enough or the last.
 func (r *replayRows) flush(w *ipc.Writer, last bool) error {
-	if n := r.images.Len(); n == 0 || !last && n < 4096 && r.images.Bytes() < 4<<20 {
+	if n := r.images.Len(); n == 0 || !last && n < 4096 {
 		return nil
 	}
 	images, others := r.images.Record(), r.others.NewRecord()
@@ -171,8 +189,9 @@ func (r *replayRows) flush(w *ipc.Writer, last bool) error {
 	return w.Write(record)
 }
 
-// Restore fills a new buffer with what At wrote. It is called before Run.
-func (r *Replay) Restore(from io.Reader) error {
+// Restore fills a new buffer with what At gave: from reads ReplayFile, open opens the segments by name. It is called
+// before Run.
+func (r *Replay) Restore(from io.Reader, open func(name string) (io.ReadCloser, error)) error {
 	reader, err := ipc.NewReader(from)
 	if err != nil {
 		return fmt.Errorf("read replay buffer: %w", err)
@@ -180,7 +199,7 @@ func (r *Replay) Restore(from io.Reader) error {
 	defer reader.Release()
 	var state replayState
 	text, _ := reader.Schema().Metadata().GetValue(replayStateKey)
-	if err := json.Unmarshal([]byte(text), &state); err != nil || state.Version != replayVersion {
+	if err := json.Unmarshal([]byte(text), &state); err != nil || state.Version != replayVersion || len(state.Segments) == 0 {
 		return fmt.Errorf("read replay buffer: not one of this program (version %d, %v)", state.Version, err)
 	}
 	if want, err := replaySchema(state); err != nil || !want.Equal(reader.Schema()) {
@@ -188,6 +207,9 @@ func (r *Replay) Restore(from io.Reader) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.buffer.images.restore(state.Segments, open); err != nil {
+		return err
+	}
 	for reader.Next() {
 		r.restoreRows(reader.Record())
 	}
@@ -209,6 +231,10 @@ func (r *Replay) restoreRows(rec arrow.Record) {
 			continue
 		}
 		k := newKept(&s, number, r.sources)
+		k.image, k.at = nil, location{
+			rec.Column(colSegment).(*array.Uint64).Value(row),
+			rec.Column(colBegin).(*array.Int64).Value(row), rec.Column(colLength).(*array.Int64).Value(row),
+		}
 		k.visits, k.feature = rec.Column(colVisits).(*array.Int64).Value(row), feature
 		r.buffer.slots = append(r.buffer.slots, k)
 	}
@@ -230,12 +256,13 @@ func (r *Replay) restored(state replayState) error {
 			state.Position, state.Counts.Admitted, r.opts.Start.Position, r.opts.Start.Taken())
 	}
 	r.draws.first = state.Position - n
-	r.began, r.applied, r.settled, r.base = state.Applied, state.Applied, state.Position, state.Counts
+	r.began, r.applied, r.settled = state.Applied, state.Applied, state.Position
 	r.buffer.counts = state.Counts
+	r.base = r.buffer.mark()
 	byNumber := r.buffer.restored()
 	for i := range r.draws.all {
 		d := &r.draws.all[i]
-		d.counts = state.Counts // only the last one's are asked for
+		d.after = r.base // only the last one's is asked for
 		if p := r.draws.first + uint64(i); p >= r.applied {
 			d.sample = byNumber[d.number]
 		}

@@ -170,21 +170,24 @@ func testRoundTrip(t *testing.T, h shelf) {
 	}
 	want := checkpoint(20, 0.5)
 	want.Files = map[string]io.WriterTo{"replay.arrow": blob("pictures")}
+	want.Linked = linked(t, "segment.bin", "images")
 	put(t, s, checkpoint(1, 0), want)
-	want.Files = nil
+	want.Files, want.Linked = nil, nil
 	want.Extra["dead_letters"] = json.RawMessage(`{"bytes":12}`) // whitespace is not kept
 	for range 2 {
 		got := newestIs(t, s, 20, 0.5)
 		sortTensors(want)
 		sortTensors(got)
 		equal(t, "checkpoint", got, want)
-		f, err := got.Open("replay.arrow")
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(f)
-		if string(b) != "pictures" || err != nil || f.Close() != nil {
-			t.Errorf("further file holds %q, %v", b, err)
+		for name, want := range map[string]string{"replay.arrow": "pictures", "segment.bin": "images"} {
+			f, err := got.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(f)
+			if string(b) != want || err != nil || f.Close() != nil {
+				t.Errorf("%s holds %q, %v", name, b, err)
+			}
 		}
 		if _, err := got.Open("other"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("a file that is not there: error %v", err)
@@ -193,6 +196,14 @@ func testRoundTrip(t *testing.T, h shelf) {
 		s, end = h.open(t, Options{}) // the next process
 	}
 	end()
+}
+
+// linked is a file outside of the run folder.
+func linked(t *testing.T, name, content string) map[string]train.LinkedFile {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "somewhere")
+	overwrite(t, path, []byte(content))
+	return map[string]train.LinkedFile{name: {Path: path, Bytes: int64(len(content)), SHA256: hexSum([]byte(content))}}
 }
 
 func testPrune(t *testing.T, h shelf) {

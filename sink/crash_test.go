@@ -72,6 +72,14 @@ func (f *faultyFiles) Rename(from, to string) error {
 	return f.osFiles.Rename(from, to)
 }
 
+func (f *faultyFiles) Link(from, to string) error {
+	if err := f.step(true); err != nil {
+		return err
+	}
+	f.names[to] = true
+	return f.osFiles.Link(from, to)
+}
+
 func (f *faultyFiles) RemoveAll(path string) error {
 	if err := f.step(false); err != nil {
 		return err
@@ -201,7 +209,9 @@ func breakOff(t *testing.T, sc scenario, how string, n int) bool {
 		t.Fatal(err)
 	}
 	ff.left = n
-	_, saveErr := s.Save(t.Context(), checkpoint(2, 2))
+	c := checkpoint(2, 2)
+	c.Linked = linked(t, "segment.bin", "images")
+	_, saveErr := s.Save(t.Context(), c)
 	s.Close()
 	if ff.full && saveErr != nil && (!errors.Is(saveErr, unix.ENOSPC) || !strings.Contains(saveErr.Error(), dir)) {
 		t.Fatalf("operation %d: error %v, want ENOSPC with the path", n, saveErr)

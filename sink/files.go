@@ -12,6 +12,7 @@ type files interface {
 	Mkdir(path string) error
 	Create(path string) (file, error)
 	Rename(from, to string) error
+	Link(from, to string) error
 	RemoveAll(path string) error
 	SyncDir(path string) error
 }
@@ -26,6 +27,7 @@ type osFiles struct{}
 func (osFiles) Mkdir(path string) error          { return os.Mkdir(path, 0o755) }
 func (osFiles) Create(path string) (file, error) { return os.Create(path) }
 func (osFiles) Rename(from, to string) error     { return os.Rename(from, to) }
+func (osFiles) Link(from, to string) error       { return os.Link(from, to) }
 func (osFiles) RemoveAll(path string) error      { return os.RemoveAll(path) }
 func (osFiles) SyncDir(path string) error        { return syncDir(path) }
 

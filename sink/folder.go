@@ -86,13 +86,21 @@ func readTensors(dir, name string) ([]safetensors.Tensor, error) {
 }
 
 // verify checks all files of a step folder against state.json, in constant memory.
-func verify(dir string) (state, error) {
+func verify(dir string) (state, error) { return verifyBut(dir, nil) }
+
+// verifyBut is verify without reading those files, whose length alone is looked at.
+func verifyBut(dir string, trusted map[string]train.LinkedFile) (state, error) {
 	s, err := readState(filepath.Join(dir, stateFile))
 	if err != nil {
 		return state{}, fmt.Errorf("%s: %w", stateFile, err)
 	}
 	for name, want := range s.Files {
-		got, err := sumFile(filepath.Join(dir, name))
+		got, err := want, error(nil)
+		if _, ok := trusted[name]; ok {
+			got.Bytes, err = sizeOf(filepath.Join(dir, name))
+		} else {
+			got, err = sumFile(filepath.Join(dir, name))
+		}
 		if err != nil {
 			return state{}, fmt.Errorf("%s: %w", name, torn(err))
 		}
@@ -120,6 +128,14 @@ func readState(path string) (state, error) {
 		return state{}, fmt.Errorf("%w: larger than %d bytes", ErrTorn, maxState)
 	}
 	return parseState(data)
+}
+
+func sizeOf(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 func sumFile(path string) (fileSum, error) {

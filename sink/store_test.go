@@ -15,6 +15,8 @@ import (
 
 	"mocostream/internal/safetensors"
 	"mocostream/train"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSaveAndNewest(t *testing.T) {
@@ -276,4 +278,42 @@ func TestFurtherFiles(t *testing.T) {
 	if _, err := Read(filepath.Join(dir, name)); !errors.Is(err, ErrTorn) {
 		t.Errorf("a damaged file: %v", err)
 	}
+}
+
+// Files that lie on the same disk are linked and not written again; elsewhere they are copied, and what is not what was
+// written there is no checkpoint.
+func TestLinkedFiles(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		dir := t.TempDir()
+		var fs files = osFiles{}
+		if apart {
+			fs = otherDisk{}
+		}
+		s, err := openStore(dir, Options{}, fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := checkpoint(1, 1)
+		c.Linked = linked(t, "segment.bin", "images")
+		save(t, s, c)
+		from, err1 := os.Stat(c.Linked["segment.bin"].Path)
+		to, err2 := os.Stat(filepath.Join(dir, stepName(1), "segment.bin"))
+		if err1 != nil || err2 != nil || os.SameFile(from, to) == apart {
+			t.Errorf("on another disk %v: one file %v, %v, %v", apart, os.SameFile(from, to), err1, err2)
+		}
+		c = checkpoint(2, 2)
+		c.Linked = linked(t, "segment.bin", "images")
+		overwrite(t, c.Linked["segment.bin"].Path, []byte("imagined"))
+		if _, err := s.Save(t.Context(), c); !errors.Is(err, ErrTorn) {
+			t.Errorf("on another disk %v: a file of another length: error %v", apart, err)
+		}
+		s.Close()
+	}
+}
+
+// otherDisk gives no links.
+type otherDisk struct{ osFiles }
+
+func (otherDisk) Link(from, to string) error {
+	return &os.LinkError{Op: "link", Old: from, New: to, Err: unix.EXDEV}
 }

@@ -10,12 +10,15 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"mocostream/internal/failpoint"
 	"mocostream/internal/safetensors"
 	"mocostream/train"
+
+	"golang.org/x/sys/unix"
 )
 
 // folderWriter writes the files of a checkpoint. point is told before and after each, by the names of package failpoint.
@@ -55,6 +58,13 @@ func (w folderWriter) write(ctx context.Context, tmp string, c *train.Checkpoint
 		}
 		st.Files[name] = sum
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Linked)) {
+		sum, err := w.linked(ctx, filepath.Join(tmp, name), c.Linked[name])
+		if err != nil {
+			return nil, err
+		}
+		st.Files[name] = sum
+	}
 	sum, err := w.state(ctx, filepath.Join(tmp, stateFile), st)
 	if err != nil {
 		return nil, err
@@ -62,6 +72,30 @@ func (w folderWriter) write(ctx context.Context, tmp string, c *train.Checkpoint
 	sums := maps.Clone(st.Files)
 	sums[stateFile] = sum
 	return sums, w.fs.SyncDir(tmp)
+}
+
+// linked makes a link, or a copy where the file system gives none.
+func (w folderWriter) linked(ctx context.Context, path string, from train.LinkedFile) (fileSum, error) {
+	want := fileSum{SHA256: from.SHA256, Bytes: from.Bytes}
+	if err := ctx.Err(); err != nil {
+		return want, err
+	}
+	err := w.fs.Link(from.Path, path)
+	if !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EMLINK) && !errors.Is(err, unix.ENOTSUP) {
+		return want, err
+	}
+	got, err := w.data(ctx, path, func(to io.Writer) error {
+		f, err := os.Open(from.Path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(to, f)
+		return errors.Join(err, f.Close())
+	})
+	if err == nil && got != want {
+		err = fmt.Errorf("%s: %w: it is not what was written there", from.Path, ErrTorn)
+	}
+	return want, err
 }
 
 func (w folderWriter) data(ctx context.Context, path string, write func(io.Writer) error) (fileSum, error) {

@@ -27,6 +27,9 @@ type Checkpoint struct {
 	// Files holds state of other parts that is too large for Extra, to be written as further files of the checkpoint, by
 	// plain file name. Of a checkpoint that was read it is nil: see Open.
 	Files map[string]io.WriterTo
+	// Linked holds files besides that lie on a local disk already, by plain file name. A checkpoint on that disk takes a link.
+	// Of a checkpoint that was read it is nil.
+	Linked map[string]LinkedFile
 	// Open opens one of the Files of a checkpoint that was read, for the caller to close; fs.ErrNotExist if it has no such.
 	// Nil otherwise.
 	Open func(name string) (io.ReadCloser, error)
@@ -36,6 +39,13 @@ type Checkpoint struct {
 	Model []safetensors.Tensor
 	// Optimizer has <slot>.<parameter>, for example momentum_buffer.encoder_q.conv1.weight.
 	Optimizer []safetensors.Tensor
+}
+
+// LinkedFile is a file that is synced and never changes any more.
+type LinkedFile struct {
+	Path   string
+	Bytes  int64
+	SHA256 string // hex
 }
 
 // HasKeyEncoder says whether there is an encoder beside the query encoder.

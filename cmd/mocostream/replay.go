@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"mocostream/augment"
@@ -12,8 +15,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// replayFile is the file of a checkpoint that holds the replay buffer.
-const replayFile = "replay.arrow"
+// replayDir is the sub-folder of a run folder with the images of the buffer; checkpoints have links to them.
+const replayDir = "replay"
 
 // replay is the buffer of a session, and what it has to be told of the step in hand. A nil one is none.
 type replay struct {
@@ -26,16 +29,18 @@ type replay struct {
 func (s *session) openReplay(start loader.Token) (loader.Token, error) {
 	if !s.config.Loader.Replay.On() {
 		start.Position, start.Admitted = start.Taken(), 0
-		return start, nil
+		return start, os.RemoveAll(filepath.Join(s.config.Sink.Dir, replayDir)) // of before: no checkpoint needs it
 	}
 	start.Admitted = start.Taken()
 	o := replayOptions(s.config, start)
+	o.Dir = filepath.Join(s.config.Sink.Dir, replayDir)
 	buffer, err := loader.NewReplay(o)
 	if err != nil {
 		return start, usageError{err}
 	}
 	s.replay = &replay{Replay: buffer}
-	if err := readState(s.from, replayFile, buffer.Restore); err != nil {
+	s.onClose(buffer.Close)
+	if err := readState(s.from, loader.ReplayFile, func(state io.Reader) error { return buffer.Restore(state, s.from.Open) }); err != nil {
 		return start, err
 	}
 	if buffer.Stats().Samples < o.Fill {
@@ -59,10 +64,22 @@ func (r *replay) step(token loader.Token, result train.StepResult) {
 }
 
 // seal adds the buffer, as of the checkpoint's token, to it.
-func (r *replay) seal(c *train.Checkpoint) {
-	if r != nil {
-		addFile(c, replayFile, r.At(c.Token.Position))
+func (r *replay) seal(c *train.Checkpoint) error {
+	if r == nil {
+		return nil
 	}
+	buffer, images, err := r.At(c.Token.Position)
+	if err != nil {
+		return err
+	}
+	addFile(c, loader.ReplayFile, buffer)
+	last := len(images) - 1
+	addFile(c, loader.SegmentName(images[last].ID), images[last])
+	c.Linked = map[string]train.LinkedFile{}
+	for _, s := range images[:last] {
+		c.Linked[loader.SegmentName(s.ID)] = train.LinkedFile{Path: s.Path, Bytes: s.Bytes, SHA256: s.SHA256}
+	}
+	return nil
 }
 
 // stats is where the buffer stands, for metrics and /status.

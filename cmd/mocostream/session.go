@@ -560,7 +560,9 @@ func (s *session) seal(ctx context.Context, c *train.Checkpoint) error {
 	if err := s.in.seal(c); err != nil {
 		return err
 	}
-	s.replay.seal(c)
+	if err := s.replay.seal(c); err != nil {
+		return err
+	}
 	if s.embeddings != nil {
 		if err := s.embeddings.seal(c); err != nil {
 			return err

@@ -86,7 +86,7 @@ func replayOptions(c *config.Config, start loader.Token) loader.ReplayOptions {
 	o := loader.ReplayOptions{
 		Policy: r.Policy, Size: r.Size, Bytes: r.Bytes, Window: uint64(r.Window),
 		Rate: r.UpdatesPerSample, Fill: r.Fill, Fresh: r.Fresh, Batch: batch, PerGroup: r.PerSourceBatch, Delay: r.Delay,
-		Bad: badRule(c), Seed: c.Train.Seed, Start: start.Clone(), Allocator: reuse.New(),
+		Bad: badRule(c), Memory: r.Memory, Seed: c.Train.Seed, Start: start.Clone(), Allocator: reuse.New(),
 	}
 	if o.Fill == 0 {
 		o.Fill = min(4*batch, r.Size)
