@@ -13,7 +13,7 @@ import (
 )
 
 // named finds what looks like a key of the configuration.
-var named = regexp.MustCompile(`\b(?:ingest|loader|augment|train|sink|eval|daemon)(?:\.[a-z0-9_]+)+\b`)
+var named = regexp.MustCompile(`\b(?:ingest|loader|augment|train|sink|eval|monitor|daemon)(?:\.[a-z0-9_]+)+\b`)
 
 // TestNamedKeysExist reads what messages and pages say: a remedy that names a key that is not there helps nobody.
 func TestNamedKeysExist(t *testing.T) {

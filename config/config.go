@@ -31,6 +31,7 @@ type Config struct {
 	Train   Train   `yaml:"train" doc:"The encoder, the contrastive loss and the optimisation."`
 	Sink    Sink    `yaml:"sink" doc:"What leaves the run: checkpoints, metrics, dead letters."`
 	Eval    Eval    `yaml:"eval" doc:"How the features are measured while and after training."`
+	Monitor Monitor `yaml:"monitor" doc:"What is watched while the run goes on: collapse of the embeddings, drift of the stream."`
 	Daemon  Daemon  `yaml:"daemon" doc:"How a run without an end is watched and controlled (mocostream daemon)."`
 
 	from *origin // where the values were written; nil for a tree made in Go

@@ -40,8 +40,9 @@ func Default() *Config {
 			Publish:    Publish{Keep: 5, MinSpread: 0.1, MaxPValue: 0.05},
 			Embeddings: Embeddings{To: "none", Every: time.Minute},
 		},
-		Eval:   Eval{K: 200, Temperature: 0.1},
-		Daemon: Daemon{HTTP: "127.0.0.1:9464", StallTimeout: 10 * time.Minute, ShutdownTimeout: time.Minute},
+		Eval:    Eval{K: 200, Temperature: 0.1},
+		Monitor: defaultMonitor(),
+		Daemon:  Daemon{HTTP: "127.0.0.1:9464", StallTimeout: 10 * time.Minute, ShutdownTimeout: time.Minute},
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // MetricsFile is the name of the metrics in a run folder.
 const MetricsFile = "metrics.jsonl"
 
-// Metrics appends to metrics.jsonl: one JSON object a line, a train.StepResult, or a train.ProbeResult where "probe" is
-// set. Its methods may be called concurrently.
+// Metrics appends to metrics.jsonl: one JSON object a line, a train.StepResult, a train.ProbeResult where "probe" is set, or
+// a train.DriftResult where "drift" is. Its methods may be called concurrently.
 type Metrics struct {
 	every time.Duration
 
@@ -49,6 +49,9 @@ func (m *Metrics) Step(r train.StepResult) error { return m.append(r) }
 
 // Probe appends the result of an evaluation.
 func (m *Metrics) Probe(r train.ProbeResult) error { return m.append(r) }
+
+// Drift appends the result of a comparison.
+func (m *Metrics) Drift(r train.DriftResult) error { return m.append(r) }
 
 func (m *Metrics) append(v any) error {
 	line, err := marshalLine(v)

@@ -41,14 +41,14 @@ func writeSteps(t *testing.T, m *Metrics, from, to int64) {
 
 func readAll(t *testing.T, dir string, n int) (steps, probes []int64) {
 	t.Helper()
-	rs, ps, err := ReadMetrics(filepath.Join(dir, MetricsFile), n)
+	h, err := ReadMetrics(filepath.Join(dir, MetricsFile), n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range rs {
+	for _, r := range h.Steps {
 		steps = append(steps, r.Step)
 	}
-	for _, p := range ps {
+	for _, p := range h.Probes {
 		probes = append(probes, p.Step)
 	}
 	return steps, probes
@@ -153,11 +153,11 @@ func TestMetricsOfADivergedRun(t *testing.T) {
 	if err := m.Step(want); err != nil {
 		t.Fatal(err)
 	}
-	steps, _, err := ReadMetrics(filepath.Join(dir, MetricsFile), 0)
-	if err != nil || len(steps) != 1 {
-		t.Fatalf("read %v, %v", steps, err)
+	h, err := ReadMetrics(filepath.Join(dir, MetricsFile), 0)
+	if err != nil || len(h.Steps) != 1 {
+		t.Fatalf("read %v, %v", h, err)
 	}
-	got := steps[0]
+	got := h.Steps[0]
 	if !math.IsNaN(got.Loss) || !math.IsNaN(got.GradNorm) {
 		t.Errorf("loss %g and gradient %g, want NaN", got.Loss, got.GradNorm)
 	}
@@ -186,12 +186,12 @@ func TestReadMetricsThinsOut(t *testing.T) {
 			}
 		}
 	}
-	_, ps, err := ReadMetrics(filepath.Join(dir, MetricsFile), 4)
+	h, err := ReadMetrics(filepath.Join(dir, MetricsFile), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := map[string]int{}
-	for _, p := range ps {
+	for _, p := range h.Probes {
 		count[p.Probe]++
 	}
 	for _, name := range []string{"a", "b", "knn"} {
@@ -202,4 +202,24 @@ func TestReadMetricsThinsOut(t *testing.T) {
 	if steps, _ := readAll(t, dir, 5000); len(steps) != 1000 {
 		t.Errorf("%d steps, want all", len(steps))
 	}
+}
+
+// Comparisons are a series of their own, and are cut with the steps that they came after.
+func TestMetricsOfDrift(t *testing.T) {
+	dir := t.TempDir()
+	m := metrics(t, dir, -1, 0)
+	writeSteps(t, m, 1, 30)
+	want := []train.DriftResult{{Step: 10, MMD2: -.25, PValue: .5, Sources: 30}, {Step: 20, MMD2: .5, PValue: .001, Sources: 20, Alarm: true}}
+	for _, r := range append(want, train.DriftResult{Step: 30, MMD2: .25}) {
+		if err := m.Drift(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Close()
+	metrics(t, dir, 29, 0).Close()
+	h, err := ReadMetrics(filepath.Join(dir, MetricsFile), 0)
+	if err != nil || len(h.Steps) != 29 || len(h.Probes) != 2 {
+		t.Fatalf("%d steps, %d probes, %v", len(h.Steps), len(h.Probes), err)
+	}
+	equal(t, "drift", h.Drift, want)
 }

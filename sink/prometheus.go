@@ -20,6 +20,7 @@ type PrometheusOptions struct {
 	Version string   // of the program
 	Reasons []string // for which images can be bad
 	Gates   []string // that can hold back a publication
+	Alarms  []string // that can be raised
 }
 
 // Prometheus holds a run's metrics in its own registry; docs/operations.md lists them. Training tells it what happened,
@@ -37,7 +38,8 @@ type Prometheus struct {
 
 	checkpointDuration prometheus.Histogram
 	bad, refused       *prometheus.CounterVec
-	probe, build       *prometheus.GaugeVec
+	build              *prometheus.GaugeVec
+	watched            watched
 
 	mu     sync.Mutex
 	before int64 // samples that were counted; see From
@@ -49,11 +51,15 @@ func NewPrometheus(o PrometheusOptions) *Prometheus {
 	p := &Prometheus{registry: prometheus.NewRegistry(), version: o.Version}
 	p.makeTraining()
 	p.makeEvents()
+	p.makeWatched()
 	for _, reason := range o.Reasons {
 		p.bad.WithLabelValues(label(reason))
 	}
 	for _, gate := range o.Gates {
 		p.refused.WithLabelValues(label(gate))
+	}
+	for _, name := range o.Alarms {
+		p.Alarm(name, false)
 	}
 	p.Backend("")
 	p.registry.MustRegister(&pulled{feeds: p.attached}, collectors.NewGoCollector(),
@@ -105,13 +111,10 @@ func (p *Prometheus) makeEvents() {
 	p.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "publish_refused_total", Help: "Encoders that were not published because a gate did not hold.",
 	}, []string{"gate"})
-	p.probe = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "probe_top1", Help: "Share of a probe's queries that k-NN classified right, at the last evaluation.",
-	}, []string{"probe"})
 	p.build = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with what the program was made of.",
 	}, []string{"version", "goversion", "backend"})
-	p.registry.MustRegister(p.checkpointDuration, p.bad, p.refused, p.probe, p.build)
+	p.registry.MustRegister(p.checkpointDuration, p.bad, p.refused, p.build)
 }
 
 func (p *Prometheus) counter(name, help string) prometheus.Counter {
@@ -174,9 +177,6 @@ func (p *Prometheus) Observe(r train.StepResult) {
 	p.dataWait.Set(r.DataWait)
 	p.lastStep.SetToCurrentTime()
 }
-
-// Probe tells of an evaluation.
-func (p *Prometheus) Probe(name string, top1 float64) { p.probe.WithLabelValues(label(name)).Set(top1) }
 
 // Checkpoint tells of a durable checkpoint, CheckpointFailed of one that is not.
 func (p *Prometheus) Checkpoint(step int64, took time.Duration) {

@@ -49,7 +49,7 @@ func own(text string) string {
 
 // busy is a run to which everything happened.
 func busy() *sink.Prometheus {
-	p := sink.NewPrometheus(sink.PrometheusOptions{Version: "v1.2.3", Reasons: []string{"truncated", "corrupt"}, Gates: []string{"collapsed"}})
+	p := sink.NewPrometheus(sink.PrometheusOptions{Version: "v1.2.3", Reasons: []string{"truncated", "corrupt"}, Gates: []string{"collapsed"}, Alarms: []string{"drift", "rank"}})
 	p.Backend("go")
 	p.From(100, 6400)
 	p.Observe(train.StepResult{
@@ -57,7 +57,10 @@ func busy() *sink.Prometheus {
 		EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, ImagesPerSecond: 1000, DataWait: .0625,
 	})
 	p.Observe(train.StepResult{Step: 102, Discarded: true, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, DataWait: .0625})
-	p.Probe("animals", .625)
+	p.Probe("animals", .625, .75)
+	p.BackwardTransfer(-.125)
+	p.Alarm("rank", true)
+	p.Drift(100, &train.DriftResult{Step: 102, MMD2: .0625, PValue: .5, Sources: 64})
 	p.Checkpoint(102, 1500*time.Millisecond)
 	p.CheckpointFailed()
 	p.Commit(nil)
@@ -121,11 +124,11 @@ func TestPrometheusNames(t *testing.T) {
 
 // Before anything happened there are the counters that alerts watch, at 0, and nothing of sources that do not exist.
 func TestPrometheusAtTheStart(t *testing.T) {
-	p := sink.NewPrometheus(sink.PrometheusOptions{Version: "v1", Reasons: []string{"truncated"}, Gates: []string{"worse"}})
+	p := sink.NewPrometheus(sink.PrometheusOptions{Version: "v1", Reasons: []string{"truncated"}, Gates: []string{"worse"}, Alarms: []string{"drift"}})
 	text := scrape(t, p)
 	for _, want := range []string{
 		"mocostream_bad_images_total{reason=\"truncated\"} 0\n", "mocostream_publish_refused_total{gate=\"worse\"} 0\n",
-		"mocostream_steps_total 0\n", "mocostream_discarded_steps_total 0\n", "mocostream_commit_failures_total 0\n", "go_goroutines ", "process_cpu_seconds_total ",
+		"mocostream_steps_total 0\n", "mocostream_alarm{alarm=\"drift\"} 0\n", "mocostream_drift_p_value 1\n", "mocostream_discarded_steps_total 0\n", "mocostream_commit_failures_total 0\n", "go_goroutines ", "process_cpu_seconds_total ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %s", want)
@@ -142,7 +145,8 @@ func TestPrometheusAtTheStart(t *testing.T) {
 func TestPrometheusBearsAnything(t *testing.T) {
 	p := sink.NewPrometheus(sink.PrometheusOptions{})
 	p.Bad("\xff\xfe", 1)
-	p.Probe("a\nb\"", 1)
+	p.Probe("a\nb\"", 1, 1)
+	p.Drift(5, nil)
 	p.Observe(train.StepResult{Step: 1, Samples: 10, Loss: math.NaN()})
 	p.Observe(train.StepResult{Step: 1, Samples: 5}) // never: a counter still does not fall
 	p.Attach(sink.Feeds{Partitions: func() []sink.PartitionStats {

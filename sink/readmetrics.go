@@ -10,37 +10,49 @@ import (
 	"mocostream/train"
 )
 
-// ReadMetrics returns the results in a metrics.jsonl, in its order. If a series (the steps, or one probe) has more than
+// History is the content of a metrics.jsonl.
+type History struct {
+	Steps  []train.StepResult
+	Probes []train.ProbeResult // by step, then by name
+	Drift  []train.DriftResult
+}
+
+// ReadMetrics returns the results in a metrics.jsonl, in its order. If a series (the steps, one probe, drift) has more than
 // n, evenly spaced ones of it are returned, always with the last; 0 returns all. Memory is bounded by n, however long
 // the file. Damaged lines are passed over, and the file may be written meanwhile. Numbers that were not finite are NaN.
-func ReadMetrics(path string, n int) ([]train.StepResult, []train.ProbeResult, error) {
+func ReadMetrics(path string, n int) (History, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read metrics: %w", err)
+		return History{}, fmt.Errorf("read metrics: %w", err)
 	}
 	defer f.Close()
-	steps := sampler[train.StepResult]{limit: n}
+	steps, drift := sampler[train.StepResult]{limit: n}, sampler[train.DriftResult]{limit: n}
 	probes := map[string]*sampler[train.ProbeResult]{}
 	for line, err := range jsonLines(f) {
-		if err != nil {
-			return nil, nil, fmt.Errorf("read metrics %s: %w", path, err)
-		}
-		if !bytes.Contains(line, []byte(`"probe"`)) {
-			var r train.StepResult
-			if unmarshalLine(line, &r) == nil {
-				steps.add(r)
-			}
-			continue
-		}
-		var r train.ProbeResult
-		if unmarshalLine(line, &r) == nil {
-			if probes[r.Probe] == nil {
-				probes[r.Probe] = &sampler[train.ProbeResult]{limit: n}
-			}
-			probes[r.Probe].add(r)
+		switch {
+		case err != nil:
+			return History{}, fmt.Errorf("read metrics %s: %w", path, err)
+		case bytes.Contains(line, []byte(`"probe"`)):
+			addProbe(probes, line, n)
+		case bytes.Contains(line, []byte(`"drift"`)):
+			drift.read(line)
+		default:
+			steps.read(line)
 		}
 	}
-	return steps.result(), merged(probes), nil
+	return History{Steps: steps.result(), Probes: merged(probes), Drift: drift.result()}, nil
+}
+
+// addProbe adds a probe's line to its series, at most n of them.
+func addProbe(probes map[string]*sampler[train.ProbeResult], line []byte, n int) {
+	var r train.ProbeResult
+	if unmarshalLine(line, &r) != nil {
+		return
+	}
+	if probes[r.Probe] == nil {
+		probes[r.Probe] = &sampler[train.ProbeResult]{limit: n}
+	}
+	probes[r.Probe].add(r)
 }
 
 // merged returns the series of all probes by step, then by name.
@@ -63,6 +75,14 @@ type sampler[T any] struct {
 	last   T
 	n      int // values seen
 	stride int
+}
+
+// read adds a line's value, if it is whole.
+func (s *sampler[T]) read(line []byte) {
+	var v T
+	if unmarshalLine(line, &v) == nil {
+		s.add(v)
+	}
 }
 
 func (s *sampler[T]) add(v T) {

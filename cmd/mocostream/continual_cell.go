@@ -228,14 +228,14 @@ func (l laboratory) judge(ctx context.Context, backend *train.Backend, dir strin
 		return r, err
 	}
 	r.Top1 = found.Backbone.Top1
-	steps, probes, err := sink.ReadMetrics(filepath.Join(run, sink.MetricsFile), l.steps(c))
+	history, err := sink.ReadMetrics(filepath.Join(run, sink.MetricsFile), l.steps(c))
 	if err != nil {
 		return r, err
 	}
-	if len(steps) > 0 {
-		r.Loss = steps[len(steps)-1].Loss
+	if n := len(history.Steps); n > 0 {
+		r.Loss = history.Steps[n-1].Loss
 	}
-	for _, p := range probes {
+	for _, p := range history.Probes {
 		point := curvePoint{p.Step, p.Top1}
 		if p.Probe == labFirst {
 			r.First = append(r.First, point)

@@ -138,6 +138,7 @@ func listsIn(from string) func(ctx context.Context, hash, dir string) error {
 func quiet(c *config.Config) *config.Config {
 	q := *c
 	q.Ingest.Kafka.Group, q.Sink.DeadTopic, q.Sink.Embeddings.To = "", "", "none"
+	q.Monitor.Drift.Every = 0
 	return &q
 }
 
@@ -145,7 +146,7 @@ func quiet(c *config.Config) *config.Config {
 func (d *cooldown) start() *train.Checkpoint {
 	from := *d.from
 	from.Extra = maps.Clone(from.Extra)
-	for _, key := range []string{deadLettersKey, sink.LedgerKey, publishedKey, unsentKey, embeddingsKey} {
+	for _, key := range []string{deadLettersKey, sink.LedgerKey, publishedKey, unsentKey, embeddingsKey, monitorKey} {
 		delete(from.Extra, key)
 	}
 	return &from

@@ -13,7 +13,7 @@ import (
 const socketName = "control.sock"
 
 type ctlCommand struct {
-	Order  string `arg:"" enum:"status,pause,resume,checkpoint,stop" help:"What to ask for: status, pause, resume, checkpoint or stop."`
+	Order  string `arg:"" enum:"status,pause,resume,checkpoint,rebase,stop" help:"What to ask for: status, pause, resume, checkpoint, rebase or stop."`
 	Dir    string `default:"." placeholder:"DIR" help:"Run folder (sink.dir) of the daemon."`
 	Socket string `placeholder:"PATH" help:"Its control socket (daemon.socket), where it is not control.sock in the run folder."`
 }
@@ -21,7 +21,8 @@ type ctlCommand struct {
 // Help is shown below the flags.
 func (ctlCommand) Help() string {
 	return `Talks to a running daemon over a Unix socket that only its owner can open. checkpoint returns when the checkpoint is durable,
-stop when the run has begun to end.
+stop when the run has begun to end. rebase has drift measured
+from what comes in from now on.
 
 Example:
   mocostream ctl status --dir runs/online
@@ -41,6 +42,8 @@ func (c ctlCommand) Run(term *terminal) error {
 			return said(term, "paused", client.Pause(ctx))
 		case "resume":
 			return said(term, "training", client.Resume(ctx))
+		case "rebase":
+			return said(term, "the reference of drift is taken anew", client.Rebase(ctx))
 		case "stop":
 			return said(term, "stopping", client.Stop(ctx))
 		case "checkpoint":

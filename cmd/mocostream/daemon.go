@@ -171,7 +171,7 @@ func (d *server) options() control.Options {
 	return control.Options{
 		Address: d.config.Daemon.HTTP, Token: d.config.Daemon.Token, Socket: d.socket(), State: d.watch.state,
 		StallTimeout: d.config.Daemon.StallTimeout, Metrics: d.watch.handler(), Status: d.watch.status, Warn: warner(d.log),
-		Orders: control.Orders{Pause: d.pause, Resume: d.resume, Stop: d.order, Checkpoint: d.checkpoint},
+		Orders: control.Orders{Pause: d.pause, Resume: d.resume, Rebase: d.rebase, Stop: d.order, Checkpoint: d.checkpoint},
 	}
 }
 
@@ -198,6 +198,14 @@ func (d *server) resume(ctx context.Context) error {
 		d.watch.state.Paused(false)
 		return nil
 	})
+}
+
+// rebase answers that no drift is measured without ending the run for it.
+func (d *server) rebase(ctx context.Context) (err error) {
+	return errors.Join(d.calls.Do(ctx, func(context.Context) error {
+		err = d.current().monitors.rebase()
+		return nil
+	}), err)
 }
 
 func (d *server) checkpoint(ctx context.Context) (name string, err error) {

@@ -237,6 +237,9 @@ func TestDaemon(t *testing.T) {
 		!strings.Contains(body, `mocostream_lag_records{partition="0",topic="images"} 0`) {
 		t.Errorf("metrics:\n%s", body)
 	}
+	if o := d.ctl("rebase"); o.code != exitFailed || !strings.Contains(o.err, "set monitor.drift.every") {
+		t.Errorf("rebase where drift is not measured: %d %s", o.code, o.err)
+	}
 	if name := strings.TrimSpace(d.ctl("checkpoint").want(t, exitOK).out); name != "step-000000025" {
 		t.Errorf("checkpoint %q", name)
 	}

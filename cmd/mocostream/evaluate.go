@@ -117,9 +117,11 @@ func (s *session) probe(ctx context.Context, step int64) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
-		if err := s.metrics.Probe(train.ProbeResult{Step: step, Probe: p.Name, Top1: r.Backbone.Top1, Top5: r.Backbone.Top5}); err != nil {
+		result := train.ProbeResult{Step: step, Probe: p.Name, Top1: r.Backbone.Top1, Top5: r.Backbone.Top5}
+		if err := s.metrics.Probe(result); err != nil {
 			return err
 		}
+		s.monitors.probe(result)
 		s.log.Sugar().Infof("probe %s at step %d: k-NN top-1 %.1f %% (head %.1f %%)", p.Name, step, 100*r.Backbone.Top1, 100*r.Head.Top1)
 	}
 	return nil

@@ -117,7 +117,7 @@ func (s *session) answer(ctx context.Context, now *publishedVersion) error {
 		}
 		now.Correct[p.Name] = eval.Correct(r.Query.Backbone, r.Backbone)
 		now.Top1 += r.Backbone.Top1 / float64(len(s.config.Eval.Probes))
-		s.watch.probe(p.Name, r.Backbone.Top1)
+		s.monitors.probe(train.ProbeResult{Step: now.Step, Probe: p.Name, Top1: r.Backbone.Top1, Top5: r.Backbone.Top5})
 	}
 	return nil
 }

@@ -83,6 +83,8 @@ type summary struct {
 	Scores          []report.Score `json:"scores,omitempty"`
 	Classes         int            `json:"classes,omitempty"`
 	Queries         int            `json:"queries,omitempty"`
+
+	BackwardTransfer *float64 `json:"backward_transfer,omitempty"`
 }
 
 func readSummary(dir string) (s summary, err error) {
@@ -116,7 +118,7 @@ func writeReport(dir, out string, ck *train.Checkpoint) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	steps, probes, err := sink.ReadMetrics(filepath.Join(dir, sink.MetricsFile), reportPoints)
+	history, err := sink.ReadMetrics(filepath.Join(dir, sink.MetricsFile), reportPoints)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -127,7 +129,7 @@ func writeReport(dir, out string, ck *train.Checkpoint) (string, error) {
 	if out == "" {
 		out = filepath.Join(dir, reportFile)
 	}
-	data := reportData(ck, s, steps, probes)
+	data := reportData(ck, s, history)
 	data.Summary.DeadLetters = dead
 	for file, to := range map[string]*report.Picture{
 		previewFile: &data.Preview, neighboursFile: &data.Neighbours, classesFile: &data.Classes,
@@ -140,7 +142,7 @@ func writeReport(dir, out string, ck *train.Checkpoint) (string, error) {
 	return out, report.Write(out, data)
 }
 
-func reportData(ck *train.Checkpoint, s summary, steps []train.StepResult, probes []train.ProbeResult) report.Data {
+func reportData(ck *train.Checkpoint, s summary, h sink.History) report.Data {
 	title := s.Title
 	if title == "" {
 		title = "Pre-training of " + ck.Encoder.Arch
@@ -152,11 +154,11 @@ func reportData(ck *train.Checkpoint, s summary, steps []train.StepResult, probe
 			Duration: time.Duration(s.Seconds * float64(time.Second)),
 		},
 		Evaluation: report.Evaluation{Scores: s.Scores, Classes: s.Classes, Queries: s.Queries},
-		Steps:      steps, Probes: probes, QueueSize: int64(s.Queue), Negatives: int64(s.Negatives), Guess: s.Guess,
-		Config: report.Settings(ck.Config), Versions: ck.Versions,
+		Steps:      h.Steps, Probes: h.Probes, Drift: h.Drift, QueueSize: int64(s.Queue), Negatives: int64(s.Negatives), Guess: s.Guess,
+		Config: report.Settings(ck.Config), Versions: ck.Versions, BackwardTransfer: s.BackwardTransfer,
 	}
-	if len(steps) > 0 {
-		d.Summary.Epochs = steps[len(steps)-1].Epoch
+	if len(h.Steps) > 0 {
+		d.Summary.Epochs = h.Steps[len(h.Steps)-1].Epoch
 	}
 	return d
 }
@@ -204,6 +206,9 @@ func (s *session) finish(ctx context.Context, sum train.Summary) (string, error)
 	}
 	o := s.trainer.Options()
 	kept.Backend, kept.Queue, kept.Negatives, kept.Guess = s.backend.Name(), o.Queue(), o.Negatives(), o.GuessLoss()
+	if transfer, known := s.monitors.forgetting.BackwardTransfer(); known {
+		kept.BackwardTransfer = &transfer
+	}
 	if sum.ImagesPerSecond > 0 {
 		kept.ImagesPerSecond = sum.ImagesPerSecond
 		kept.Seconds += float64(sum.Samples-s.startSamples()) / sum.ImagesPerSecond

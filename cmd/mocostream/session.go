@@ -75,6 +75,7 @@ type session struct {
 
 	publisher  sink.Publisher
 	published  published
+	monitors   *monitors
 	embeddings *embeddings // nil: none are sent
 
 	neighbours *eval.Source // labelled images for the report's neighbours; nil: the training images
@@ -97,7 +98,7 @@ func openSession(ctx context.Context, o sessionOptions) (s *session, err error) 
 			s = nil
 		}
 	}()
-	for _, open := range []func(context.Context) error{s.openStore, s.openInput, s.openTrainer, s.openRecords, s.openPublisher, s.openEmbeddings} {
+	for _, open := range []func(context.Context) error{s.openStore, s.openInput, s.openTrainer, s.openRecords, s.openPublisher, s.openEmbeddings, s.openMonitors} {
 		if err = open(ctx); err != nil {
 			return s, err
 		}
@@ -430,7 +431,7 @@ const waitNotice = 10 * time.Second
 // hooks are what a run does between steps.
 func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Hooks {
 	return train.Hooks{
-		Batch:     s.batch,
+		Batch:     func(b *augment.Batch) error { return s.batch(ctx, b) },
 		Step:      func(r train.StepResult) error { return s.step(ctx, r, bar) },
 		Dead:      s.deadLetters,
 		Discarded: s.discardedStep,
@@ -449,17 +450,19 @@ func (s *session) hooks(ctx context.Context, bar *cliprogress.Progress) train.Ho
 }
 
 // batch is shown what a step is about to take.
-func (s *session) batch(b *augment.Batch) error {
+func (s *session) batch(ctx context.Context, b *augment.Batch) error {
 	failpoint.Hit(failpoint.Batch)
 	failpoint.Hit(failpoint.StepBefore)
 	if err := failpoint.Err(failpoint.StepFails); err != nil {
 		return fmt.Errorf("%w: %w", train.ErrLost, err)
 	}
 	s.replay.batch(b)
-	if s.ledger == nil {
-		return nil
+	if s.ledger != nil {
+		if err := s.ledger.Take(b); err != nil {
+			return err
+		}
 	}
-	return s.ledger.Take(b)
+	return s.monitors.batch(ctx, b)
 }
 
 func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress.Progress) error {
@@ -478,6 +481,9 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 	s.last = r
 	s.watch.step(r)
 	if err := s.metrics.Step(r); err != nil {
+		return err
+	}
+	if err := s.monitors.step(ctx, r); err != nil {
 		return err
 	}
 	if err := s.publishDue(ctx, r.Step); err != nil {
@@ -561,6 +567,9 @@ func (s *session) seal(ctx context.Context, c *train.Checkpoint) error {
 		return err
 	}
 	if err := s.replay.seal(c); err != nil {
+		return err
+	}
+	if err := s.monitors.seal(c); err != nil {
 		return err
 	}
 	if s.embeddings != nil {

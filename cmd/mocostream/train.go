@@ -138,11 +138,11 @@ func (s *session) pretrain(term *terminal, finish func(*session) error) (outcome
 
 func (s *session) outcome(sum train.Summary) (outcome, error) {
 	if s.from != nil && s.from.Step == sum.Steps { // nothing was left to do: the last step is an earlier process's
-		steps, _, err := sink.ReadMetrics(filepath.Join(s.config.Sink.Dir, sink.MetricsFile), 2)
+		history, err := sink.ReadMetrics(filepath.Join(s.config.Sink.Dir, sink.MetricsFile), 2)
 		if err != nil {
 			return outcome{}, err
 		}
-		if len(steps) > 0 {
+		if steps := history.Steps; len(steps) > 0 {
 			sum.Loss = steps[len(steps)-1].Loss
 		}
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"mocostream/loader"
 	"mocostream/sink"
 	"mocostream/train"
+	"mocostream/train/monitor"
 )
 
 // watch is told what a run does: for metrics, and for those who ask how it is. A run that nobody watches has one too.
@@ -29,6 +32,7 @@ func newWatch() *watch {
 		state: control.NewState(),
 		metrics: sink.NewPrometheus(sink.PrometheusOptions{
 			Version: version, Reasons: augment.Reasons(), Gates: []string{gateFinite, gateCollapsed, gateWorse},
+			Alarms: monitor.Alarms(),
 		}),
 	}
 }
@@ -54,9 +58,38 @@ func (w *watch) saved(name string, step int64, took time.Duration) {
 	w.run.Checkpoint = name
 }
 
-func (w *watch) probe(name string, top1 float64) {
+// probes tells how the probes were answered so far.
+func (w *watch) probes(f *monitor.Forgetting) {
 	w.state.Progress()
-	w.metrics.Probe(name, top1)
+	all := maps.Clone(f.State())
+	for name, p := range all {
+		w.metrics.Probe(name, p.Last, p.Best)
+	}
+	transfer, known := f.BackwardTransfer()
+	w.metrics.BackwardTransfer(transfer)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.run.Probes, w.run.BackwardTransfer = all, nil
+	if known {
+		w.run.BackwardTransfer = &transfer
+	}
+}
+
+// alarm tells whether an alarm is raised.
+func (w *watch) alarm(name string, raised bool) {
+	w.metrics.Alarm(name, raised)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.run.Alarms = slices.DeleteFunc(slices.Clone(w.run.Alarms), func(other string) bool { return other == name })
+	if raised {
+		w.run.Alarms = append(w.run.Alarms, name)
+	}
+}
+
+// drift tells what a window brought, by the encoder of a step.
+func (w *watch) drift(encoder int64, m *monitor.Measured) {
+	w.state.Progress()
+	w.metrics.Drift(encoder, m.Result)
 }
 
 func (w *watch) bad(reason string) {
@@ -142,6 +175,10 @@ type runStatus struct {
 	Loss       float64 `json:"loss"`
 	DataWait   float64 `json:"data_wait"`
 	BadImages  int64   `json:"bad_images"`
+
+	Alarms           []string                      `json:"alarms,omitempty"` // that are raised
+	Probes           map[string]monitor.ProbeState `json:"probes,omitempty"`
+	BackwardTransfer *float64                      `json:"backward_transfer,omitempty"`
 
 	LagRecords int64                 `json:"lag_records"`
 	Partitions []sink.PartitionStats `json:"partitions,omitempty"`

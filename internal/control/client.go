@@ -56,6 +56,12 @@ func (c *Client) Checkpoint(ctx context.Context) (name string, err error) {
 	return c.order(ctx, "/checkpoint")
 }
 
+// Rebase has the reference of drift taken anew.
+func (c *Client) Rebase(ctx context.Context) error {
+	_, err := c.order(ctx, "/rebase")
+	return err
+}
+
 // Stop has the run end with a checkpoint. It returns when that has begun.
 func (c *Client) Stop(ctx context.Context) error {
 	_, err := c.order(ctx, "/stop")

@@ -7,7 +7,7 @@
 //	        GET /metrics   Options.Metrics
 //	        GET /status    Status, JSON
 //	socket  GET /status    the same
-//	        POST /pause /resume /checkpoint /stop
+//	        POST /pause /resume /rebase /checkpoint /stop
 package control
 
 import (
@@ -54,6 +54,8 @@ type Options struct {
 // are shown to the client.
 type Orders struct {
 	Pause, Resume, Stop func(ctx context.Context) error
+	// Rebase has the reference that drift is measured from taken anew.
+	Rebase func(ctx context.Context) error
 	// Checkpoint makes the last finished step durable and returns the checkpoint's name.
 	Checkpoint func(ctx context.Context) (name string, err error)
 }

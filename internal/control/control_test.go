@@ -195,16 +195,16 @@ func TestOrders(t *testing.T) {
 		return func(context.Context) error { given = append(given, name); return nil }
 	}
 	run(t, Options{Socket: path, Orders: Orders{
-		Pause: note("pause"), Resume: note("resume"), Stop: note("stop"),
+		Pause: note("pause"), Resume: note("resume"), Rebase: note("rebase"), Stop: note("stop"),
 		Checkpoint: func(context.Context) (string, error) { return "step-000000009", note("checkpoint")(nil) },
 	}})
 	c := NewClient(path)
 	ctx := t.Context()
 	name, err := c.Checkpoint(ctx)
-	if err := errors.Join(err, c.Pause(ctx), c.Resume(ctx), c.Stop(ctx)); err != nil || name != "step-000000009" {
+	if err := errors.Join(err, c.Pause(ctx), c.Resume(ctx), c.Rebase(ctx), c.Stop(ctx)); err != nil || name != "step-000000009" {
 		t.Errorf("%q, %v", name, err)
 	}
-	if got := strings.Join(given, " "); got != "checkpoint pause resume stop" {
+	if got := strings.Join(given, " "); got != "checkpoint pause resume rebase stop" {
 		t.Error(got)
 	}
 	text, err := c.Status(ctx)

@@ -169,6 +169,7 @@ func (s *Server) socketServer() *http.Server {
 	mux.HandleFunc("GET /status", s.status)
 	mux.HandleFunc("POST /pause", order(plain(o.Pause)))
 	mux.HandleFunc("POST /resume", order(plain(o.Resume)))
+	mux.HandleFunc("POST /rebase", order(plain(o.Rebase)))
 	mux.HandleFunc("POST /stop", order(plain(o.Stop)))
 	mux.HandleFunc("POST /checkpoint", order(o.Checkpoint))
 	return s.newServer(mux) // without a limit for the answer: a checkpoint takes what it takes

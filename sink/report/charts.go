@@ -14,6 +14,7 @@ func charts(d Data) []chart {
 	specs := []chartSpec{
 		lossChart(steps, d),
 		probeChart(d.Probes, d.Evaluation),
+		driftChart(d.Drift),
 		similarityChart(steps),
 		spreadChart(steps),
 		rankChart(steps),
@@ -98,6 +99,22 @@ func probeChart(probes []train.ProbeResult, e Evaluation) chartSpec {
 			c.rules = append(c.rules, rule{s.Top1, s.Name + " " + percent(s.Top1)})
 		}
 	}
+	return c
+}
+
+func driftChart(all []train.DriftResult) chartSpec {
+	c := chartSpec{
+		name: "Drift", about: "Distance of what came in from what the reference holds (MMD², about 0 while nothing changes), and when the alarm was raised first.",
+		value: figure, label: axisLabel, include: []float64{0},
+	}
+	var ps []point
+	for _, r := range all {
+		ps = append(ps, point{float64(r.Step), r.MMD2})
+		if r.Alarm && c.mark == nil {
+			c.mark = &mark{float64(r.Step), "alarm"}
+		}
+	}
+	c.series = []series{{points: ps, dots: true}}
 	return c
 }
 

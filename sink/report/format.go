@@ -24,6 +24,9 @@ func count(n int64) string {
 // percent writes a share of 1 with one decimal.
 func percent(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) }
 
+// points100 writes a difference of shares of 1, with its sign: -2.5 points.
+func points100(x float64) string { return fmt.Sprintf("%+.1f points", 100*x) }
+
 // figure writes x with about three digits that count.
 func figure(x float64) string {
 	switch a := math.Abs(x); {

@@ -104,6 +104,9 @@ func cards(d Data, charts []chart) []card {
 		}
 		add(n > 0, "time waiting for data", percent(sum/float64(max(n, 1))))
 	}
+	if t := d.BackwardTransfer; t != nil {
+		add(drawable(*t), "backward transfer", points100(*t))
+	}
 	add(d.Summary.DeadLetters > 0, "images set aside", count(d.Summary.DeadLetters))
 	return out
 }

@@ -30,6 +30,10 @@ type Data struct {
 	// hundred points of each curve, however many steps there are.
 	Steps  []train.StepResult
 	Probes []train.ProbeResult
+	// BackwardTransfer is what was forgotten of the probes of earlier phases (monitor.Forgetting); nil: not known.
+	BackwardTransfer *float64
+	// Drift is how far the stream was from its reference.
+	Drift []train.DriftResult
 	// QueueSize is K, the number of keys in the queue. With it the loss chart shows where the queue was first full.
 	QueueSize int64
 	// Negatives is how many negatives a query has, and Guess the loss of an encoder that guesses among them.

@@ -89,7 +89,7 @@ func TestPageHoldsEverySection(t *testing.T) {
 		t.Errorf("sections %v, want %v", got, want)
 	}
 	charts := []string{
-		"Loss", "k-NN accuracy", "Similarity", "Embedding spread", "Effective rank", "1,025-way accuracy",
+		"Loss", "k-NN accuracy", "Drift", "Similarity", "Embedding spread", "Effective rank", "1,025-way accuracy",
 		"Learning rate", "Throughput", "Waiting for data",
 	}
 	if got := chartNames(root); !slices.Equal(got, charts) {
@@ -120,7 +120,7 @@ func TestPageLeavesOutWhatIsNotKnown(t *testing.T) {
 		clear   func(d *report.Data)
 	}{
 		{"result", func(d *report.Data) { d.Evaluation = report.Evaluation{} }},
-		{"curves", func(d *report.Data) { d.Steps, d.Probes = nil, nil }},
+		{"curves", func(d *report.Data) { d.Steps, d.Probes, d.Drift = nil, nil, nil }},
 		{"classes", func(d *report.Data) { d.Classes.PNG = nil }},
 		{"views", func(d *report.Data) { d.Preview.PNG = nil }},
 		{"neighbours", func(d *report.Data) { d.Neighbours.PNG = nil }},

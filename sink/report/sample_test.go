@@ -29,7 +29,7 @@ func sampleData(t testing.TB, steps int) report.Data {
 		Evaluation: report.Evaluation{Classes: 12, Queries: 1200, Scores: []report.Score{
 			{Name: "trained", Top1: .683}, {Name: "untrained", Top1: .14, Baseline: true}, {Name: "raw pixels", Top1: .083, Baseline: true},
 		}},
-		Steps: sampleSteps(steps), Probes: sampleProbes(steps), QueueSize: 1024, Negatives: 1024, Guess: 6.93,
+		Steps: sampleSteps(steps), Probes: sampleProbes(steps), Drift: sampleDrift(steps), QueueSize: 1024, Negatives: 1024, Guess: 6.93,
 		Versions: map[string]string{"mocostream": "0.1.0", "go": "1.26", "gomlx": "0.28.2", "kernels": "avx2"},
 		Config: []report.Setting{
 			{"ingest.dir", "data/train"}, {"loader.workers", "2"}, {"loader.memory_limit", "512MiB"}, {"loader.max_bad_fraction", "0.01"},
@@ -100,6 +100,18 @@ func sampleProbes(steps int) []train.ProbeResult {
 		out = append(out, train.ProbeResult{Step: int64(f * float64(steps)), Probe: "knn", Top1: .14 + .55*(1-math.Exp(-2.6*f))/.926})
 	}
 	return out
+}
+
+// sampleDrift is still for six windows, and then is not.
+func sampleDrift(steps int) (all []train.DriftResult) {
+	for i := range 9 {
+		r := train.DriftResult{Step: int64((i + 1) * steps / 10), MMD2: .004 * float64(i%3-1), PValue: .4, Sources: 128}
+		if i > 5 {
+			r.MMD2, r.PValue, r.Alarm = .03*float64(i-5), .0005, i > 6
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 // glyph draws one of 12 shapes, several times, in a colour of its own.

@@ -89,7 +89,8 @@ type Outcome struct {
 func (w *Windows) End() (Outcome, error) {
 	w.state.Windows++
 	if w.Taking() {
-		return Outcome{}, w.take()
+		err := w.take()
+		return Outcome{ReferenceSources: w.state.Reference}, err
 	}
 	if err := w.prepare(); err != nil {
 		return Outcome{}, err

@@ -23,7 +23,7 @@ type DriftOptions struct {
 	Every  int64 // steps of a window
 	Images int   // of a window that are embedded, at most
 	Frames int   // of one source among them, at most
-	Block  int64 // consecutive images of a partition that count as one source
+	Scene  int64 // offsets of a partition beyond which images of one source count as of another; 0: never
 	Size   int   // of a view, pixels
 
 	// Freeze copies the weights of the encoder that embeds the reference, and all that it is compared with; Open opens it.
@@ -31,8 +31,8 @@ type DriftOptions struct {
 	Open   func(weights []safetensors.Tensor) (Encoder, error)
 }
 
-// embedChunk is how many images are embedded at a time.
-const embedChunk = 16
+// Chunk is how many images are embedded at a time: what an Encoder is best compiled for.
+const Chunk = 16
 
 // Drift embeds some of the images that are trained on by one encoder, which stays as it was when the reference was taken,
 // and compares them window by window. What it does is a function of steps and batches alone.
@@ -94,10 +94,10 @@ func (d *Drift) Batch(ctx context.Context, b *augment.Batch, finished int64) err
 		}
 	}
 	view, image := b.Query(), d.options.Size*d.options.Size*3
-	for _, row := range d.pick(sources(b, d.options.Block)) {
+	for _, row := range d.pick(sources(b, d.options.Scene)) {
 		d.pixels = append(d.pixels, view[row*image:(row+1)*image]...)
 	}
-	if len(d.sources) < embedChunk {
+	if len(d.sources) < Chunk {
 		return nil
 	}
 	return d.embed(ctx)
@@ -112,8 +112,8 @@ func (d *Drift) freeze(finished int64) (err error) {
 	return err
 }
 
-// pick chooses rows: as many as the window has room for by now, one of a source at a time.
-func (d *Drift) pick(sources []uint64) (rows []int) {
+// pick chooses rows of fresh images: as many as the window has room for by now, one of a source at a time.
+func (d *Drift) pick(sources []uint64, fresh []bool) (rows []int) {
 	o := d.options
 	room := int((int64(o.Images)*(d.state.Steps+1)+o.Every-1)/o.Every) - d.state.Taken
 	now := map[uint64]bool{}
@@ -121,7 +121,7 @@ func (d *Drift) pick(sources []uint64) (rows []int) {
 		if len(rows) >= room {
 			break
 		}
-		if now[source] || d.seen[source] >= o.Frames {
+		if !fresh[row] || now[source] || d.seen[source] >= o.Frames {
 			continue
 		}
 		now[source] = true
@@ -157,7 +157,8 @@ type Measured struct {
 	drift.Outcome
 	Result *train.DriftResult // nil: nothing was compared
 	Events []Event
-	TooFew int // sources of a window that were too few to compare; 0 otherwise
+	Taken  bool // the reference is taken now
+	TooFew int  // sources of a window that were too few to compare; 0 otherwise
 }
 
 // Step notes that a step is finished; nil unless it ended a window.
@@ -171,6 +172,7 @@ func (d *Drift) Step(ctx context.Context, step int64) (*Measured, error) {
 	if err := d.embed(ctx); err != nil {
 		return nil, err
 	}
+	taking := d.windows.Taking()
 	outcome, err := d.windows.End()
 	if err != nil {
 		return nil, err
@@ -179,7 +181,7 @@ func (d *Drift) Step(ctx context.Context, step int64) (*Measured, error) {
 	if !d.windows.Taking() {
 		d.seen = map[uint64]int{}
 	}
-	m := &Measured{Outcome: outcome, TooFew: d.windows.State().TooFew}
+	m := &Measured{Outcome: outcome, TooFew: d.windows.State().TooFew, Taken: taking && !d.windows.Taking()}
 	if outcome.Compared {
 		m.Result = &train.DriftResult{Step: step, MMD2: outcome.MMD2, PValue: outcome.PValue, Sources: outcome.Sources, Alarm: d.windows.State().Alarm}
 	}

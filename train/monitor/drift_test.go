@@ -27,6 +27,15 @@ const (
 type scenes struct {
 	rng    *rand.Rand
 	offset int64
+	visit  int64
+	one    bool // all images are of one source
+}
+
+func (s *scenes) group() uint64 {
+	if s.one {
+		return 0
+	}
+	return uint64(s.offset / burst)
 }
 
 func (s *scenes) next(t *testing.T, level float64) *augment.Batch {
@@ -56,6 +65,9 @@ func (s *scenes) next(t *testing.T, level float64) *augment.Batch {
 		rows.Field(augment.ColTime).AppendNull()
 		rows.Field(augment.ColLabel).AppendNull()
 		rows.Field(augment.ColHash).(*array.Uint64Builder).Append(0)
+		rows.Field(augment.ColGroup).(*array.Uint64Builder).Append(s.group())
+		rows.Field(augment.ColVisit).(*array.Int64Builder).Append(s.visit)
+		rows.Field(augment.ColPosition).(*array.Uint64Builder).Append(uint64(s.offset))
 		s.offset++
 	}
 	return &augment.Batch{Record: rows.NewRecord(), Size: size}
@@ -96,7 +108,7 @@ func watch(seed uint64) *watched {
 	w := &watched{scenes: scenes{rng: rand.New(rand.NewPCG(seed, 0))}}
 	w.options = monitor.DriftOptions{
 		Options: drift.Options{Reference: 2, Alpha: .001, Raise: 2, Clear: 2, Seed: seed},
-		After:   5, Every: every, Images: 40, Frames: 2, Block: burst, Size: size,
+		After:   5, Every: every, Images: 40, Frames: 2, Size: size,
 		Freeze: func() ([]safetensors.Tensor, error) {
 			w.frozen++
 			return []safetensors.Tensor{safetensors.FromFloat32s("weight", []int{1}, []float32{float32(w.frozen)})}, nil
@@ -157,11 +169,10 @@ func TestDriftRaisesTheAlarm(t *testing.T) {
 	}
 }
 
-// Few scenes: a window is not filled up with frames of one, nor taken beyond what it may hold.
+// Of one source a window holds few frames, however many come, and says that there is nothing to compare.
 func TestDriftTakesFewFramesOfASource(t *testing.T) {
 	w := watch(2)
-	w.options.Block = 1 << 20
-	w.Drift = monitor.NewDrift(w.options)
+	w.scenes.one = true
 	var last *monitor.Measured
 	for range 5 + 3*every {
 		if m := w.step(t, 0); m != nil {
@@ -170,6 +181,34 @@ func TestDriftTakesFewFramesOfASource(t *testing.T) {
 	}
 	if w.images != 2 || last.Result != nil || last.TooFew != 1 {
 		t.Errorf("%d images embedded of one source, which may give 2: %+v", w.images, last)
+	}
+}
+
+// One camera that is always there shows one scene after the other: its images count as so many sources.
+func TestDriftTellsScenesApart(t *testing.T) {
+	w := watch(2)
+	w.scenes.one, w.options.Scene = true, burst
+	w.Drift = monitor.NewDrift(w.options)
+	var last *monitor.Measured
+	for range 5 + 3*every {
+		if m := w.step(t, 0); m != nil {
+			last = m
+		}
+	}
+	if last.Result == nil || last.Result.Sources != 2*every {
+		t.Errorf("%+v, want %d scenes in a window", last, 2*every)
+	}
+}
+
+// What a buffer gives again is none of what comes in.
+func TestDriftLooksAtWhatIsNew(t *testing.T) {
+	w := watch(2)
+	w.scenes.visit = 1
+	for range 5 + every {
+		w.step(t, 0)
+	}
+	if w.images != 0 {
+		t.Errorf("%d images of the buffer embedded", w.images)
 	}
 }
 
