@@ -135,6 +135,7 @@ func (b *buffer) evict(k *kept, now uint64) {
 	b.bytes -= k.at.length
 	b.held -= int64(len(k.image))
 	b.images.drop(k.at, now)
+	k.image = nil // queues may hold on to k for a while
 	b.counts.Evicted++
 	if k.visits == 0 {
 		b.counts.Undrawn++
@@ -163,7 +164,7 @@ type queue struct {
 
 // push adds k; of all in the queue at most n are live.
 func (q *queue) push(k *kept, n int) {
-	if len(q.all) > 2*n+64 {
+	if len(q.all) > n+n/4+64 {
 		live := q.all[:0]
 		for _, k := range q.all {
 			if q.live(k) {

@@ -78,6 +78,9 @@ func (r *Replay) At(position uint64) (buffer io.WriterTo, images []Segment, err 
 	if err := r.hear(); err != nil {
 		return nil, nil, err
 	}
+	if err := r.buffer.images.flush(); err != nil {
+		return nil, nil, err
+	}
 	was := r.markBefore(position)
 	s := savedReplay{
 		state:   replayState{Version: replayVersion, Position: position, Applied: r.appliedBefore(position), Counts: was.counts},

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -29,6 +30,7 @@ type segments struct {
 	all     map[uint64]*segment
 	current *segment
 	file    *os.File // of current
+	buffer  *bufio.Writer
 	sum     hash.Hash
 }
 
@@ -60,6 +62,7 @@ func (s *segments) begin(id uint64) (err error) {
 	if s.file, err = os.Create(s.path(id)); err != nil {
 		return fmt.Errorf("make replay segment: %w", err)
 	}
+	s.buffer = bufio.NewWriterSize(s.file, 1<<18)
 	s.current, s.sum = &segment{id: id}, sha256.New()
 	s.all[id] = s.current
 	return nil
@@ -75,7 +78,7 @@ func (s *segments) full() bool { return s.current.bytes >= s.size }
 
 // roll makes the current file durable and begins the next.
 func (s *segments) roll() error {
-	err := errors.Join(s.file.Sync(), s.file.Close())
+	err := errors.Join(s.buffer.Flush(), s.file.Sync(), s.file.Close())
 	if err != nil {
 		return fmt.Errorf("close replay segment: %w", err)
 	}
@@ -86,7 +89,7 @@ func (s *segments) roll() error {
 // append writes an image to the current file.
 func (s *segments) append(image []byte) (location, error) {
 	at := location{s.current.id, s.current.bytes, int64(len(image))}
-	if _, err := s.file.Write(image); err != nil {
+	if _, err := s.buffer.Write(image); err != nil {
 		return at, fmt.Errorf("write replay segment: %w; the buffer's images lie in %s", err, s.dir)
 	}
 	s.sum.Write(image)
@@ -94,8 +97,21 @@ func (s *segments) append(image []byte) (location, error) {
 	return at, nil
 }
 
+// flush has all that was appended in the file.
+func (s *segments) flush() error {
+	if err := s.buffer.Flush(); err != nil {
+		return fmt.Errorf("write replay segment: %w; the buffer's images lie in %s", err, s.dir)
+	}
+	return nil
+}
+
 // load returns an image.
 func (s *segments) load(at location) ([]byte, error) {
+	if at.segment == s.current.id {
+		if err := s.flush(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.Open(s.path(at.segment))
 	if err != nil {
 		return nil, fmt.Errorf("read replay segment: %w", err)
@@ -227,7 +243,7 @@ func (s *segments) goOn(want Segment, from io.Reader) error {
 	if err := s.begin(want.ID); err != nil {
 		return err
 	}
-	n, err := io.Copy(io.MultiWriter(s.file, s.sum), from)
+	n, err := io.Copy(io.MultiWriter(s.buffer, s.sum), from)
 	if err == nil && n != want.Bytes {
 		err = fmt.Errorf("it has %d bytes, not %d", n, want.Bytes)
 	}
