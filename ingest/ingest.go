@@ -28,6 +28,10 @@ const (
 // number by reading to the end: a followed shard of thousands, say.
 const ManyItems = -1
 
+// Deleted is the Problem of a sample that is none: its source asks to forget what came under its key before. Only a source
+// that was told to gives such samples; a replay buffer takes them.
+const Deleted = "deleted by the source"
+
 // Schema is the form of every record that a Reader returns.
 var Schema = arrow.NewSchema([]arrow.Field{
 	{Name: "key", Type: arrow.BinaryTypes.String},

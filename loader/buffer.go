@@ -13,6 +13,7 @@ type ReplayCounts struct {
 	Evicted  uint64 `json:"evicted"`  // that left, or found no place
 	Undrawn  uint64 `json:"undrawn"`  // of those: before any draw
 	Bad      uint64 `json:"bad"`      // of those: because they cannot be decoded
+	Purged   uint64 `json:"purged"`   // of those: because their source deleted them
 }
 
 // buffer holds the samples that a replay draws from. All that happens to it is numbered by draws: what happens at draw p
@@ -141,6 +142,20 @@ func (b *buffer) evict(k *kept, now uint64) {
 		b.counts.Undrawn++
 	}
 	b.policy.left(k)
+}
+
+// purge takes a deletion from the source: what came under the key goes. Its bytes go with its segment.
+func (b *buffer) purge(key string, now uint64) {
+	b.counts.Admitted++
+	if key == "" {
+		return
+	}
+	for i := len(b.slots) - 1; i >= 0; i-- { // the last one takes the place of what goes
+		if k := b.slots[i]; k.row.Key == key {
+			b.evict(k, now)
+			b.counts.Purged++
+		}
+	}
 }
 
 // visit counts a draw of k.

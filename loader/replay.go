@@ -301,6 +301,10 @@ func (r *Replay) take(ctx context.Context, in <-chan Sample, ended <-chan struct
 	}
 	defer s.Release()
 	a := s.admission(true)
+	if s.Problem() == ingest.Deleted {
+		r.buffer.purge(s.Key(), r.next())
+		return a, nil
+	}
 	number := r.buffer.counts.Admitted
 	return a, r.buffer.admit(newKept(&s, number, r.sources), r.rng("admit", number), r.next())
 }

@@ -406,3 +406,44 @@ func TestReplayKeepsWhatDiffers(t *testing.T) {
 	add(10, 3)  // of 8 and 9, the nearest that are left
 	holds(4, 5, 9, 10)
 }
+
+// A deletion takes what came under its key, and nothing that comes later; it counts as consumed.
+func TestReplayForgetsWhatIsDeleted(t *testing.T) {
+	o := replayOptions(ReplayFIFO)
+	o.Dir = t.TempDir()
+	r, err := NewReplay(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	rows := ingest.NewBuilder(memory.NewGoAllocator())
+	defer rows.Release()
+	for i, key := range []string{"a", "b", "a", "", "a!", "c", "!", "a"} {
+		row := ingest.Row{ID: ingest.ID{Source: "topic", Offset: int64(i)}, Key: strings.TrimSuffix(key, "!")}
+		if strings.HasSuffix(key, "!") {
+			row.Problem = ingest.Deleted
+		}
+		rows.Append(row, []byte("image"))
+	}
+	in := make(chan Sample, 8)
+	record := rows.Record()
+	defer record.Release()
+	for i := range cap(in) {
+		in <- Sample{Record: record, Row: i, items: 1}
+	}
+	for range cap(in) {
+		if _, err := r.take(t.Context(), in, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys := map[string]int{}
+	for _, k := range r.buffer.slots {
+		keys[k.row.Key]++
+	}
+	if want := map[string]int{"b": 1, "": 1, "c": 1, "a": 1}; !maps.Equal(keys, want) {
+		t.Errorf("it holds %v, want %v", keys, want)
+	}
+	if c := r.buffer.counts; c.Admitted != 8 || c.Purged != 2 || c.Evicted != 2 {
+		t.Errorf("%+v", c)
+	}
+}

@@ -279,7 +279,7 @@ func (e *embeddings) chunk(ctx context.Context, samples <-chan loader.Sample, to
 
 // wants says whether an image is to be decoded: before an encoder is published nothing is, and never what ended a process.
 func (e *embeddings) wants(s *loader.Sample) bool {
-	return e.embeds.Load() && e.session.quarantine.refuse(s.ID()) == ""
+	return e.embeds.Load() && s.Problem() != ingest.Deleted && e.session.quarantine.refuse(s.ID()) == ""
 }
 
 // sent notes what need not be sent again.

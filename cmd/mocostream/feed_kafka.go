@@ -113,6 +113,7 @@ func openDecoder(ctx context.Context, c *config.Config, log *zap.Logger) (kafka.
 	o := kafka.DecoderOptions{
 		Schema: kafka.Schema(in.Schema), Field: in.ImagesField, MaxImage: c.Loader.Limits.MaxBytes, MaxMessage: in.MaxMessageBytes,
 		KeyHeader: in.KeyHeader, LabelHeader: in.LabelHeader, TimeHeader: in.TimeHeader, Warn: warner(log),
+		Deletions: c.Loader.Replay.On(),
 	}
 	if len(in.Objects.Allow) > 0 {
 		client, err := openClient(ctx, c.Ingest.S3.S3Access, log)

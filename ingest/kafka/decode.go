@@ -53,6 +53,8 @@ type DecoderOptions struct {
 	// Names of headers: a sample's key (instead of the message's), its label (a number) and its time (RFC 3339, or
 	// milliseconds since 1970); "" are "key", "label" and "time".
 	KeyHeader, LabelHeader, TimeHeader string
+	// Deletions has a message without a value become a sample with the problem ingest.Deleted; else it is passed over.
+	Deletions bool
 	// Warn is told once of labels and times that cannot be read; nil is nobody. It may be called concurrently.
 	Warn func(text string)
 }
@@ -178,6 +180,9 @@ func (d *decoder) append(b *ingest.Builder, row ingest.Row, items []item) {
 
 // items unfolds a message. One that cannot be read is one item with a problem, and a tombstone none.
 func (d *decoder) items(r *record) []item {
+	if r.Value == nil && d.Deletions {
+		return []item{{problem: ingest.Deleted}}
+	}
 	if r.Value == nil {
 		return nil
 	}

@@ -139,6 +139,11 @@ func TestLongImageIsCut(t *testing.T) {
 	equal(t, got, []sample{{Image: "12345", Label: -1}})
 }
 
+func TestDeletions(t *testing.T) {
+	got := unfold(t, DecoderOptions{Deletions: true}, &record{Key: []byte("k")})
+	equal(t, got, []sample{{Key: "k", Problem: ingest.Deleted, Label: -1}})
+}
+
 func TestWarnsOnce(t *testing.T) {
 	var warned []string
 	d, err := NewDecoder(DecoderOptions{Warn: func(text string) { warned = append(warned, text) }})
