@@ -62,15 +62,15 @@ func large(policy string, size int) ReplayOptions {
 	return ReplayOptions{Policy: policy, Size: size, Rate: 1, Fill: size, Batch: 256, Delay: 8, Seed: 1, Memory: 1 << 40}
 }
 
-// Beside the image a sample of the buffer takes some hundred bytes, however many there are and however long it goes on.
+// What left a buffer leaves the memory.
 func TestReplayMemory(t *testing.T) {
-	const size, image = 5000, 2000
-	for _, policy := range []string{ReplayFIFO, ReplayRandom, ReplayReservoir, ReplayBalanced} {
+	const size, image = 1000, 20_000
+	for _, policy := range []string{ReplayRandom, ReplayBalanced} {
 		o := large(policy, size)
 		o.Bad = BadRule{Window: 1000}
 		before := heap()
-		r := filled(t, o, image, 2*size, func() {})
-		if each := int64(heap()-before)/size - image; each > 900 {
+		r := filled(t, o, image, 3*size, func() {})
+		if each := int64(heap()-before)/size - image; each > 3000 { // to hold on to a quarter of those that left takes more
 			t.Errorf("%s: %d bytes a sample beside its image", policy, each)
 		}
 		if s := r.Stats(); s.Samples != size || s.Bytes != size*image {
@@ -82,6 +82,7 @@ func TestReplayMemory(t *testing.T) {
 
 func heap() uint64 {
 	runtime.GC()
+	runtime.GC() // what pools hold on to goes with the second
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
