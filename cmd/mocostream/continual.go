@@ -46,7 +46,7 @@ Example:
 type laboratory struct {
 	benchContinualCommand
 	images, queries int // of which streams are made, and on which encoders are judged
-	size            int // pixels a side of a frame
+	drawn, size     int // pixels a side of an image, and of a frame, which is scaled down: that takes most of the noise away
 	batch           int
 	curve           int      // points of the k-NN curve
 	set             []string // settings of all cells
@@ -55,7 +55,7 @@ type laboratory struct {
 // wholeLaboratory is what docs/continual.md reports.
 func wholeLaboratory(b benchContinualCommand) laboratory {
 	return laboratory{
-		benchContinualCommand: b, images: 6000, queries: 6000, size: 64, batch: 64, curve: 6,
+		benchContinualCommand: b, images: 6000, queries: 6000, drawn: demoSize, size: 64, batch: 64, curve: 6,
 		set: []string{
 			"augment.size=32", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
 			"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
@@ -261,15 +261,15 @@ func (l laboratory) cellDir(c labCell) string {
 
 // set of images that streams show (reference) or encoders are judged on (query).
 func (l laboratory) glyphs(seed int, query bool) synth.Options {
-	o := synth.Options{Classes: demoClasses, Images: l.images, Size: l.size, Seed: uint64(2 * seed)}
+	o := synth.Options{Classes: demoClasses, Images: l.images, Size: l.drawn, Seed: uint64(2 * seed)}
 	if query {
 		o.Images, o.Seed = l.queries, o.Seed+1
 	}
 	return o
 }
 
-// drawn makes the folders that the encoders of a seed are judged on.
-func (l laboratory) drawn(ctx context.Context, seed int) error {
+// draw makes the folders that the encoders of a seed are judged on.
+func (l laboratory) draw(ctx context.Context, seed int) error {
 	for set, query := range map[string]bool{"reference": false, "query": true} {
 		if err := synth.WriteDir(ctx, l.imagesOf(seed, set), l.glyphs(seed, query), runtime.GOMAXPROCS(0)); err != nil {
 			return err

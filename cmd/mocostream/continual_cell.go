@@ -27,7 +27,7 @@ const (
 	labFirst     = "first" // the first task's classes
 	labResult    = "result.json"
 	labSettings  = "settings.json"
-	labLog       = "train.log"
+	labLog       = "log.txt"
 	labSendBurst = 256  // frames sent at a time
 	labLimit     = 2000 // images of each set that the curves are measured on
 )
@@ -59,7 +59,7 @@ func (l laboratory) cell(term *terminal, backend *train.Backend, c labCell) (r c
 		return r, false, err
 	}
 	started := time.Now()
-	if err := term.interruptible(func(ctx context.Context) error { return l.drawn(ctx, c.seed) }); err != nil {
+	if err := term.interruptible(func(ctx context.Context) error { return l.draw(ctx, c.seed) }); err != nil {
 		return r, false, err
 	}
 	if err := l.train(term, dir, c); err != nil {

@@ -94,7 +94,7 @@ func TestLaboratory(t *testing.T) {
 	l := wholeLaboratory(benchContinualCommand{
 		Out: filepath.Join(t.TempDir(), "lab"), Seeds: 1, First: 1, Streams: []string{"tasks"}, Policies: []string{"default", "fifo"}, Steps: 4, Backend: "go", JSON: true,
 	})
-	l.images, l.queries, l.size, l.batch, l.curve = 24, 24, 24, 8, 2
+	l.images, l.queries, l.drawn, l.size, l.batch, l.curve = 24, 24, 32, 24, 8, 2
 	l.set = []string{
 		"augment.size=16", "train.arch=resnet10", "train.width=4", "train.stem=cifar", "train.dim=16", "train.k=16", "train.bn_groups=1",
 	}

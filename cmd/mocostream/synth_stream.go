@@ -29,6 +29,9 @@ type streamFlags struct {
 	Rate    float64  `default:"0" help:"Frames a second; 0: as fast as the brokers take them."`
 }
 
+// drawnSize is the least side of the images that a drawn stream shows: scaled down, they keep their glyphs and lose their noise.
+const drawnSize = 128
+
 // burstHeader is the header of a message that names its burst.
 const burstHeader = "burst"
 
@@ -93,6 +96,7 @@ func (s synthCommand) images() (synth.Images, error) {
 	if err := o.Validate(); err != nil {
 		return nil, usageError{err}
 	}
+	o.Size = max(o.Size, drawnSize)
 	return synth.Glyphs{Options: o}, nil
 }
 
