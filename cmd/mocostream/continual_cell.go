@@ -29,7 +29,9 @@ const (
 	labSettings  = "settings.json"
 	labLog       = "log.txt"
 	labSendBurst = 256  // frames sent at a time
-	labLimit     = 2000 // images of each set that the curves are measured on
+	labLimit     = 2000 // images of each set that the curves are measured on, by
+	labFewer     = 60   // neighbours, where
+	labK         = 200  // vote on all of them
 )
 
 // cellResult is what a cell came to.
@@ -111,7 +113,7 @@ func (l laboratory) settings(c labCell) []string {
 	every := l.steps(c) / l.curve
 	set := slices.Concat(l.set, c.set, []string{
 		fmt.Sprint("train.batch=", l.batch), fmt.Sprint("train.steps=", l.steps(c)), fmt.Sprint("train.seed=", c.seed),
-		fmt.Sprint("eval.every=", every), fmt.Sprint("sink.checkpoint_every=", every),
+		fmt.Sprint("eval.every=", every), fmt.Sprint("eval.k=", labFewer), fmt.Sprint("sink.checkpoint_every=", every),
 		"ingest.kafka.merge=deterministic", "loader.replay.policy=" + c.replay,
 	})
 	if c.replay != config.ReplayNone {
@@ -222,7 +224,7 @@ func (l laboratory) judge(ctx context.Context, backend *train.Backend, dir strin
 	}
 	found, err := judge(ctx, job, evalKNNCommand{
 		Reference: l.imagesOf(c.seed, "reference"), Query: l.imagesOf(c.seed, "query"), Features: "backbone",
-		K: job.config.Eval.K, Temperature: job.config.Eval.Temperature, BN: string(eval.Estimated),
+		K: labK, Temperature: job.config.Eval.Temperature, BN: string(eval.Estimated),
 	})
 	if err != nil {
 		return r, err
