@@ -57,11 +57,11 @@ func wholeLaboratory(b benchContinualCommand) laboratory {
 	return laboratory{
 		benchContinualCommand: b, images: 6000, queries: 6000, drawn: demoSize, size: 64, batch: 64, curve: 6,
 		set: []string{
-			"augment.size=32", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
+			"augment.size=24", "augment.crop_scale=[0.3, 1]", "augment.hue=0.5", "augment.gray_probability=0.5", "augment.blur_probability=0",
 			"augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]",
 			"train.arch=resnet10", "train.width=16", "train.stem=cifar", "train.head=linear",
-			"train.k=1024", "train.m=0.97", "train.t=0.1", "train.bn_groups=1",
-			"train.optimizer.name=adamw", "train.optimizer.lr=0.002", "train.optimizer.weight_decay=0.05",
+			"train.k=1024", "train.m=0.985", "train.t=0.1", "train.bn_groups=2",
+			"train.optimizer.name=adamw", "train.optimizer.lr=0.003", "train.optimizer.weight_decay=0.05",
 			"train.schedule.warmup_steps=20",
 		},
 	}
