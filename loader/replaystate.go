@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"mocostream/ingest"
 
@@ -82,18 +83,21 @@ func (r *Replay) At(position uint64) (buffer io.WriterTo, images []Segment, err 
 		return nil, nil, err
 	}
 	was := r.markBefore(position)
-	s := savedReplay{
-		state:   replayState{Version: replayVersion, Position: position, Applied: r.appliedBefore(position), Counts: was.counts},
-		samples: r.buffer.undo.before(position, r.buffer.slots),
-	}
+	saved := r.saved(replayState{Position: position, Applied: r.appliedBefore(position), Counts: was.counts}, was)
+	first := max(r.draws.first, r.needed(position))
+	saved.draws = slices.Clone(r.draws.all[first-r.draws.first : position-r.draws.first])
+	return saved, saved.state.Segments, nil
+}
+
+// saved completes a state with samples and segments.
+func (r *Replay) saved(state replayState, was mark) *savedReplay {
+	s := savedReplay{state: state, samples: r.buffer.undo.before(state.Position, r.buffer.slots)}
 	ids := map[uint64]bool{}
 	for _, p := range s.samples {
 		ids[p.at.segment] = true
 	}
-	s.state.Segments = r.buffer.images.named(ids, was.segment, was.bytes)
-	first := max(r.draws.first, r.needed(position))
-	s.draws = append(s.draws, r.draws.all[first-r.draws.first:position-r.draws.first]...)
-	return &s, s.state.Segments, nil
+	s.state.Version, s.state.Segments = replayVersion, r.buffer.images.named(ids, was.segment, was.bytes)
+	return &s
 }
 
 // WriteTo writes an Arrow IPC stream.

@@ -70,8 +70,11 @@ func (s *segments) begin(id uint64) (err error) {
 
 func (s *segments) path(id uint64) string { return filepath.Join(s.dir, SegmentName(id)) }
 
+// SegmentPrefix begins the name of every segment in a checkpoint.
+const SegmentPrefix = "replay-"
+
 // SegmentName is the name of a segment in a checkpoint.
-func SegmentName(id uint64) string { return fmt.Sprintf("replay-%09d.bin", id) }
+func SegmentName(id uint64) string { return fmt.Sprintf(SegmentPrefix+"%09d.bin", id) }
 
 // full says whether the current file takes no more images.
 func (s *segments) full() bool { return s.current.bytes >= s.size }

@@ -42,6 +42,7 @@ type commands struct {
 	Export  exportCommand  `cmd:"" help:"Write an encoder for torchvision and timm."`
 	Preview previewCommand `cmd:"" help:"Draw images with their augmented views."`
 	Ledger  ledgerCommand  `cmd:"" help:"Show that every sample was trained on exactly once."`
+	Forget  forgetCommand  `cmd:"" help:"Take samples out of a run's replay buffer and records."`
 	Report  reportCommand  `cmd:"" help:"Write a run's report, one HTML file."`
 	Demo    demoCommand    `cmd:"" help:"Show the whole path on made-up images."`
 	Synth   synthCommand   `cmd:"" help:"Write made-up labelled images."`

@@ -72,6 +72,12 @@ func (r *replay) seal(c *train.Checkpoint) error {
 	if err != nil {
 		return err
 	}
+	addReplay(c, buffer, images)
+	return nil
+}
+
+// addReplay adds a buffer and its segments to a checkpoint.
+func addReplay(c *train.Checkpoint, buffer io.WriterTo, images []loader.Segment) {
 	addFile(c, loader.ReplayFile, buffer)
 	last := len(images) - 1
 	addFile(c, loader.SegmentName(images[last].ID), images[last])
@@ -79,7 +85,6 @@ func (r *replay) seal(c *train.Checkpoint) error {
 	for _, s := range images[:last] {
 		c.Linked[loader.SegmentName(s.ID)] = train.LinkedFile{Path: s.Path, Bytes: s.Bytes, SHA256: s.SHA256}
 	}
-	return nil
 }
 
 // stats is where the buffer stands, for metrics and /status.
