@@ -42,7 +42,20 @@ func (c *Config) trainRules(k *checker) {
 	if t.Mechanism == MechanismMemoryBank && t.Symmetric {
 		k.fail("is true, and memory_bank has no key encoder for the second view; set it to false", "train.symmetric", "train.mechanism")
 	}
+	c.queueRules(k)
 	c.partRules(k)
+}
+
+// queueRules are those of what is no negative.
+func (c *Config) queueRules(k *checker) {
+	t := c.Train
+	if t.Mechanism == MechanismMemoryBank && t.Queue.Mask != MaskNone && t.Queue.Mask != MaskSample {
+		k.fail(fmt.Sprintf("is %s, and memory_bank knows of its entries only which image they are of; use sample or none", t.Queue.Mask),
+			"train.queue.mask", "train.mechanism")
+	}
+	if t.Mechanism != MechanismMoCo && t.Queue.Warm == WarmMasked {
+		k.fail(fmt.Sprintf("is masked, and %s has no queue that fills; use random", t.Mechanism), "train.queue.warm", "train.mechanism")
+	}
 }
 
 // partRules are those of a batch's parts.

@@ -17,6 +17,7 @@ type Train struct {
 	Dim          int       `yaml:"dim" range:"[1,)" unit:"dimensions" change:"refused" doc:"Length of the embedding."`
 	Mechanism    string    `yaml:"mechanism" allowed:"moco|end_to_end|memory_bank" change:"refused" doc:"Where the negatives come from: moco keeps a queue of keys of a momentum encoder, end_to_end takes the other keys of the batch and trains their encoder too, memory_bank keeps an entry for every image of a source with an end."`
 	K            int       `yaml:"k" range:"[2,)" auto:"true" unit:"keys" change:"refused" doc:"Size of moco's queue of negatives, or how many entries memory_bank draws for a step; end_to_end has no use for it. auto chooses by the size of the data set."`
+	Queue        Queue     `yaml:"queue" doc:"Which keys are no negatives of a query, being too much like it, or no keys at all."`
 	M            float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of moco's key encoder: the share of its weights that a step keeps. end_to_end and memory_bank have no use for it."`
 	BankMomentum float64   `yaml:"bank_momentum" range:"[0,1)" change:"accept" doc:"Momentum of memory_bank: the share of an image's entry that stays when the image is seen again."`
 	T            float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
@@ -34,6 +35,21 @@ type Train struct {
 	InitFrom     string    `yaml:"init_from" path:"true" change:"free" example:"runs/other" doc:"Step or run folder whose encoder weights a new run starts from; a resumed run does not look at it."`
 	Optimizer    Optimizer `yaml:"optimizer" doc:"How gradients move the weights."`
 	Schedule     Schedule  `yaml:"schedule" doc:"How the learning rate changes over the run."`
+}
+
+// Values of train.queue that rules ask for.
+const (
+	MaskNone      = "none"
+	MaskSample    = "sample"
+	MaskDuplicate = "duplicate"
+	WarmMasked    = "masked"
+)
+
+// Queue is train.queue.
+type Queue struct {
+	Mask     string `yaml:"mask" allowed:"none|sample|source|duplicate" change:"accept" doc:"Which keys a query is not held against, decided within the step: those of its own image (sample), of its source as ingest.source has it, or of images that look much the same (duplicate). end_to_end masks keys of the batch; memory_bank knows sample alone."`
+	Distance int    `yaml:"distance" range:"[0,32]" unit:"bits" change:"accept" doc:"In how many of 64 bits the difference hashes of two images differ at most that duplicate takes for the same picture."`
+	Warm     string `yaml:"warm" allowed:"random|masked" change:"accept" doc:"What places of moco's queue are that no key has taken yet: random negatives, as in the paper, or masked, none at all. With masked the first step has nothing to learn from."`
 }
 
 // Optimizer is train.optimizer.

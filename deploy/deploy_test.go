@@ -145,3 +145,27 @@ func TestDashboard(t *testing.T) {
 		t.Error("the dashboard is empty")
 	}
 }
+
+// Panels and alerts ask for metrics that there are, and the page of metrics says what those mean.
+func TestMetricsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metric, suffix := regexp.MustCompile(`\bmocostream_[a-z0-9_]+`), regexp.MustCompile(`_(bucket|sum|count)$`)
+	for _, file := range []string{"grafana/mocostream.json", "prometheus/alerts.yaml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := metric.FindAllString(string(text), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no metric", file)
+		}
+		for _, name := range names {
+			if !regexp.MustCompile("`" + suffix.ReplaceAllString(name, "") + "[`{]").Match(page) {
+				t.Errorf("%s: docs/operations.md has no %s", file, name)
+			}
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (t *Trainer) copyViews(b *augment.Batch) map[string]any {
 		return nil
 	}
 	views := map[string]any{}
-	for _, a := range t.mechanism.arguments() {
+	for _, a := range t.arguments() {
 		pixels := map[string]func() []byte{queryArgument: b.Query, keyArgument: b.Key}[a.name]
 		if pixels == nil {
 			continue

@@ -148,6 +148,8 @@ func (d devices) place(shape shapes.Shape, value any) (any, error) {
 		return d.views(shape, value)
 	case []int32:
 		return d.copied(func() *tensors.Tensor { return tensors.FromFlatDataAndDimensions(value, shape.Dimensions...) })
+	case []int64:
+		return d.copied(func() *tensors.Tensor { return tensors.FromFlatDataAndDimensions(value, shape.Dimensions...) })
 	}
 	return nil, fmt.Errorf("no device takes a %T", value)
 }

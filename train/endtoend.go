@@ -31,14 +31,18 @@ func (e endToEnd) compare(arguments []*Node) []contrast {
 	return e.directions(arguments, e.contrast)
 }
 
-func (e endToEnd) contrast(query, key, order *Node) contrast {
+func (e endToEnd) contrast(query, key, order, tags *Node) contrast {
 	q := e.forward(query.Graph(), queryEncoder, true).embed(query, e.options.Mean, e.options.Std)
 	k := e.encodeKeys(key, order, true)
 	all := similarity(q, k)
-	return contrast{
+	c := contrast{
 		q: q, k: k, positive: rowwise(q, k), negative: offDiagonal(all),
 		logits: func() *Node { return graph.MulScalar(all, 1/e.options.T) },
 	}
+	if tags != nil {
+		c.out = offDiagonal(e.options.masked(tags, tags))
+	}
+	return c
 }
 
 func (endToEnd) finish([]*Node, []contrast) {}

@@ -186,7 +186,7 @@ func (g *golden) step(t *Trainer, step int, ours map[string][]float32) {
 	g.Helper()
 	prefix := fmt.Sprintf("step%d.", step)
 	var arguments []any
-	for _, a := range t.mechanism.arguments() {
+	for _, a := range t.arguments() {
 		arguments = append(arguments, g.argument(prefix, a))
 	}
 	outputs, err := t.execute(arguments, g.Optimizer.LR[step])

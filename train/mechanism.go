@@ -35,14 +35,14 @@ type mechanism interface {
 	// restore puts it back.
 	restore(have map[string]safetensors.Tensor) error
 
-	// arguments lists what the compiled step takes of a batch.
+	// arguments lists what it takes of a batch.
 	arguments() []argument
-	// feed returns the arguments' values: []byte, which are b's, or []int32.
+	// feed returns the arguments' values: []byte, which are b's, []int32 or []int64.
 	feed(b *augment.Batch) ([]any, error)
 
 	// prepare is the part of the step that comes before any encoder runs.
 	prepare(g *graph.Graph)
-	// compare encodes the images of the arguments and sets queries against keys; with Options.Symmetric a second time,
+	// compare encodes the images of the step's arguments, its own coming first, and sets queries against keys; with Options.Symmetric a second time,
 	// the views' parts exchanged.
 	compare(arguments []*Node) []contrast
 	// finish writes the whole batch's queries or keys to what it keeps; compare saw what was there before.
@@ -70,8 +70,38 @@ type contrast struct {
 	q, k     *Node // [B, dim]; k are the positives
 	positive *Node // [B, 1]
 	negative *Node // [B, n]
+	out      *Node // [B, n] bool: those among them that do not count, see Mask; nil if all do
+	lag      *Node // scalar: seconds between the queue's samples and the batch's; nil if unknown
 	// logits returns similarities over the temperature, as the reference orders them. For tests.
 	logits func() *Node
+}
+
+// arguments are what the compiled step takes of a batch: the mechanism's and, where it is told, whose images they are.
+func (t *Trainer) arguments() []argument {
+	list := t.mechanism.arguments()
+	if t.options.tagged() {
+		list = append(list, t.options.rows(tagsArgument, dtypes.Int64, tagColumns))
+	}
+	return list
+}
+
+// feed returns the arguments' values, as mechanism.feed does.
+func (t *Trainer) feed(b *augment.Batch) ([]any, error) {
+	values, err := t.mechanism.feed(b)
+	if t.options.tagged() {
+		values = append(values, tagsOf(b))
+	}
+	return values, err
+}
+
+// named finds one of the step's arguments; nil if it takes no such.
+func (t *Trainer) named(arguments []*Node, name string) *Node {
+	for i, a := range t.arguments() {
+		if a.name == name {
+			return arguments[i]
+		}
+	}
+	return nil
 }
 
 // newMechanism makes the mechanism that the options name.

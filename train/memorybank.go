@@ -73,7 +73,11 @@ func (m memoryBank) compare(arguments []*Node) []contrast {
 	query, index, negatives := arguments[0], arguments[1], arguments[2]
 	q := m.forward(query.Graph(), queryEncoder, true).embed(query, m.options.Mean, m.options.Std)
 	bank := m.variable(bankName).NodeValue(query)
-	return []contrast{m.against(q, pick(bank, index), pick(bank, negatives))}
+	c := m.against(q, pick(bank, index), pick(bank, negatives))
+	if m.options.masks() {
+		c.out = graph.Equal(graph.InsertAxes(index, 1), graph.InsertAxes(negatives, 0))
+	}
+	return []contrast{c}
 }
 
 // pick returns the rows [n, dim] of x [N, dim] that index [n] names.

@@ -36,6 +36,9 @@ func (m moco) reset() error {
 	if err := m.create(queueName, randomUnits(rng, k, dim), k, dim); err != nil {
 		return err
 	}
+	if err := m.resetTags(0); err != nil {
+		return err
+	}
 	return m.setPointer(0)
 }
 
@@ -59,10 +62,11 @@ func (m moco) state() ([]safetensors.Tensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", pointerName, err)
 	}
-	return []safetensors.Tensor{
+	tags, err := m.tagState()
+	return append([]safetensors.Tensor{
 		safetensors.FromFloat32s(queueName, []int{dim, k}, transposed(rows, k, dim)),
 		safetensors.FromInt64s(pointerName, []int{1}, []int64{int64(tensors.ToScalar[int32](pointer))}),
-	}, nil
+	}, tags...), err
 }
 
 func (m moco) restore(have map[string]safetensors.Tensor) error {
@@ -72,6 +76,9 @@ func (m moco) restore(have map[string]safetensors.Tensor) error {
 		return err
 	}
 	if err := m.create(queueName, transposed(values, dim, k), k, dim); err != nil {
+		return err
+	}
+	if err := m.restoreTags(have); err != nil {
 		return err
 	}
 	pointer, err := safetensors.Int64s(have[pointerName])
@@ -109,24 +116,29 @@ func (m moco) compare(arguments []*Node) []contrast {
 
 // directions compares the first view with the second and, where both are queries, the second with the first. All key
 // batches are encoded in the same order.
-func (t *Trainer) directions(arguments []*Node, compare func(query, key, order *Node) contrast) []contrast {
-	one, other, order := arguments[0], arguments[1], arguments[2]
-	all := []contrast{compare(one, other, order)}
+func (t *Trainer) directions(arguments []*Node, compare func(query, key, order, tags *Node) contrast) []contrast {
+	one, other, order, tags := arguments[0], arguments[1], arguments[2], t.named(arguments, tagsArgument)
+	all := []contrast{compare(one, other, order, tags)}
 	if t.options.Symmetric {
-		all = append(all, compare(other, one, order))
+		all = append(all, compare(other, one, order, tags))
 	}
 	return all
 }
 
-func (m moco) contrast(query, key, order *Node) contrast {
+func (m moco) contrast(query, key, order, tags *Node) contrast {
 	q := m.forward(query.Graph(), queryEncoder, true).embed(query, m.options.Mean, m.options.Std)
 	k := graph.StopGradient(m.encodeKeys(key, order, false))
-	return m.against(q, k, m.variable(queueName).NodeValue(query))
+	c := m.against(q, k, m.variable(queueName).NodeValue(query))
+	if tags != nil {
+		held := m.variable(tagsName).NodeValue(query)
+		c.out, c.lag = m.options.masked(tags, held), lag(tags, held)
+	}
+	return c
 }
 
 // finish replaces the oldest keys: key i goes to row (pointer + i) mod K. Keys of the first views come before those of the
 // second, as in the reference's notebook.
-func (m moco) finish(_ []*Node, all []contrast) {
+func (m moco) finish(arguments []*Node, all []contrast) {
 	var keys []*Node
 	for _, c := range slices.Backward(all) {
 		keys = append(keys, c.k)
@@ -136,10 +148,11 @@ func (m moco) finish(_ []*Node, all []contrast) {
 	queue, pointer := m.variable(queueName), m.variable(pointerName)
 	at := pointer.NodeValue(g)
 	queue.SetNodeValue(m.replaceRows(queue.NodeValue(g), fresh, at))
+	m.enqueueTags(m.named(arguments, tagsArgument), at, len(all))
 	pointer.SetNodeValue(graph.Rem(graph.AddScalar(at, n), graph.Const(g, int32(k))))
 }
 
-// replaceRows writes keys [B, dim] into queue [K, dim] from row at on, around the end. XLA's dynamic update would clamp
+// replaceRows writes keys [B, n] into queue [K, n] from row at on, around the end. XLA's dynamic update would clamp
 // a window that passes the end, so it serves only where batches never do: not after a checkpoint of another batch.
 func (m moco) replaceRows(queue, keys, at *Node) *Node {
 	g, b, k := queue.Graph(), keys.Shape().Dimensions[0], queue.Shape().Dimensions[0]

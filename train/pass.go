@@ -37,7 +37,7 @@ func (t *Trainer) part(arguments []*Node, i int, after ...*Node) []*Node {
 		return arguments
 	}
 	part := slices.Clone(arguments)
-	for j, a := range t.mechanism.arguments() {
+	for j, a := range t.arguments() {
 		if !a.rows {
 			continue
 		}
@@ -54,10 +54,10 @@ func (t *Trainer) part(arguments []*Node, i int, after ...*Node) []*Node {
 func (t *Trainer) pass(arguments []*Node) pass {
 	p := pass{contrasts: t.mechanism.compare(arguments)}
 	for _, c := range p.contrasts {
-		p.loss = plus(p.loss, infoNCE(c.positive, c.negative, t.options.T))
+		p.loss = plus(p.loss, infoNCE(c.positive, c.counted(), t.options.T))
 	}
 	for _, c := range p.contrasts {
-		p.measures = plus(p.measures, measure(p.loss, c.q, c.positive, c.negative))
+		p.measures = plus(p.measures, measure(p.loss, c))
 	}
 	if n := len(p.contrasts); n > 1 {
 		p.measures = graph.DivScalar(p.measures, n)

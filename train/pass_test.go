@@ -41,7 +41,7 @@ func restored(t *testing.T, o Options, c *Checkpoint) *Trainer {
 func traced(t *testing.T, trainer *Trainer, values map[string]any) [][]float32 {
 	t.Helper()
 	var arguments []any
-	for _, a := range trainer.mechanism.arguments() {
+	for _, a := range trainer.arguments() {
 		switch value := values[a.name].(type) {
 		case []byte:
 			arguments = append(arguments, tensors.FromFlatDataAndDimensions(slices.Clone(value), a.shape.Dimensions...))

@@ -16,6 +16,8 @@ const (
 	reportTop5
 	reportSpread
 	reportRank
+	reportMasked
+	reportLag
 	reportGradNorm
 	reportLen
 )
@@ -25,19 +27,25 @@ func report(measures, norm *Node) *Node {
 	return graph.StopGradient(graph.Concatenate(append([]*Node{measures}, scalars(norm)...), 0))
 }
 
-// measure is the report without the gradient norm, which comes last: loss is a scalar, q [B, dim] the queries'
-// embeddings, rows of length 1, positive [B, 1] and negative [B, K] their similarities.
-func measure(loss, q, positive, negative *Node) *Node {
-	variances, covariance := secondMoments(graph.StopGradient(q))
-	better := betterNegatives(positive, negative)
+// measure is the report without the gradient norm, which comes last; loss is a scalar.
+func measure(loss *Node, c contrast) *Node {
+	variances, covariance := secondMoments(graph.StopGradient(c.q))
+	better := betterNegatives(c.positive, c.counted())
+	negative, masked := c.meanNegative()
+	behind := c.lag
+	if behind == nil {
+		behind = graph.ScalarZero(loss.Graph(), dtypes.Float32)
+	}
 	return graph.StopGradient(graph.Concatenate(scalars(
 		loss,
-		graph.ReduceAllMean(positive),
-		graph.ReduceAllMean(negative),
+		graph.ReduceAllMean(c.positive),
+		negative,
 		shareBelow(better, 1),
 		shareBelow(better, 5),
 		spread(variances),
 		effectiveRank(variances, covariance),
+		masked,
+		behind,
 	), 0))
 }
 

@@ -13,7 +13,7 @@ import (
 func reportOf(t *testing.T, q, positive, negative [][]float32) []float32 {
 	t.Helper()
 	exec, err := graph.NewExec(goBackend(t).Backend, func(in []*Node) *Node {
-		return report(measure(in[3], in[0], in[1], in[2]), in[4])
+		return report(measure(in[3], contrast{q: in[0], positive: in[1], negative: in[2]}), in[4])
 	})
 	if err != nil {
 		t.Fatal(err)

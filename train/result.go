@@ -25,6 +25,8 @@ type StepResult struct {
 	EffectiveRank   float64 `json:"effective_rank"`
 	GradNorm        float64 `json:"grad_norm"`           // global L2 norm of the gradient, before clipping
 	QueueAge        float64 `json:"queue_age"`           // mean age of the queue's keys, steps; 0 without any
+	QueueLag        float64 `json:"queue_lag"`           // how much older its samples are than the batch's, s; 0 if that is not known
+	Masked          float64 `json:"masked"`              // share of the negatives that did not count, being no negatives of their query
 	Discarded       bool    `json:"discarded,omitempty"` // loss or gradient was not finite and the step changed nothing
 	ImagesPerSecond float64 `json:"images_per_second"`   // of this step, waiting for its batch included
 	DataWait        float64 `json:"data_wait"`           // share of time spent waiting for batches, about the last twenty steps
@@ -62,6 +64,8 @@ func (t *Trainer) result(outputs []*tensors.Tensor, rate float64) (StepResult, e
 		EffectiveRank: float64(values[reportRank]),
 		GradNorm:      float64(values[reportGradNorm]),
 		QueueAge:      t.queueAge(),
+		QueueLag:      float64(values[reportLag]),
+		Masked:        float64(values[reportMasked]),
 	}
 	if r.Discarded = !finite(r.Loss) || !finite(r.GradNorm); r.Discarded {
 		return r, t.reject(r)

@@ -28,6 +28,9 @@ type Options struct {
 	M          float64     // momentum of MoCo's key encoder
 	Bank       BankOptions // of MemoryBank
 	T          float64     // temperature
+	Mask       Mask        // which keys are no negatives of a query
+	Duplicate  int         // in how many of 64 bits the hashes of near-duplicates differ at most, for MaskDuplicate
+	WarmMasked bool        // rows of the queue that hold no key yet are no negatives; else they are, being random
 	Symmetric  bool        // both views are queries: the loss is the sum, and a step brings the keys of both
 	Accumulate int         // parts of a batch, computed one after another before the one update; 0 is 1
 	BN         BatchNorm   // over which images activations are normalised
@@ -66,6 +69,9 @@ func (o Options) Validate() error {
 		return err
 	}
 	if err := o.validateMechanism(); err != nil {
+		return err
+	}
+	if err := o.validateMask(); err != nil {
 		return err
 	}
 	return o.Schedule.Validate()
@@ -240,11 +246,11 @@ func (t *Trainer) Compile() (err error) {
 	if err != nil {
 		return fmt.Errorf("compile step: %w", err)
 	}
-	if err := t.devices.distribute(exec, t.mechanism.arguments()); err != nil {
+	if err := t.devices.distribute(exec, t.arguments()); err != nil {
 		return fmt.Errorf("compile step: %w", err)
 	}
 	var inputs []shapes.Shape
-	for _, a := range t.mechanism.arguments() {
+	for _, a := range t.arguments() {
 		inputs = append(inputs, a.shape)
 	}
 	inputs = append(inputs, shapes.Make(dtypes.Float32, 3))
@@ -293,12 +299,12 @@ func (t *Trainer) fits(b *augment.Batch) error {
 
 // copy brings what the step takes of a batch to the devices.
 func (t *Trainer) copy(b *augment.Batch) ([]any, error) {
-	values, err := t.mechanism.feed(b)
+	values, err := t.feed(b)
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", t.done+1, err)
 	}
 	views := t.copiedViews(b)
-	for i, a := range t.mechanism.arguments() {
+	for i, a := range t.arguments() {
 		if view, ok := views[a.name]; ok {
 			values[i] = view
 			delete(views, a.name)

@@ -26,3 +26,23 @@ func TestEncodersCanBeConfigured(t *testing.T) {
 		t.Errorf("%v, want it to end in %q", err, all)
 	}
 }
+
+// What the keys of train.queue say is what the trainer does.
+func TestQueueIsWired(t *testing.T) {
+	c, err := config.Load("", []string{"train.queue.mask=duplicate", "train.queue.distance=9", "train.queue.warm=masked", "train.batch=8", "train.k=16", "train.bn_groups=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := trainOptions(c, 100); o.Mask != train.MaskDuplicate || o.Duplicate != 9 || !o.WarmMasked {
+		t.Errorf("%q, %d bits, %v", o.Mask, o.Duplicate, o.WarmMasked)
+	}
+	for _, mask := range []train.Mask{train.MaskNone, train.MaskSample, train.MaskSource, train.MaskDuplicate} {
+		c, err := config.Load("", []string{"train.queue.mask=" + string(mask), "train.batch=8", "train.k=16", "train.bn_groups=1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := trainOptions(c, 100); o.Mask != mask || o.WarmMasked || o.Validate() != nil {
+			t.Errorf("%s came out as %q, %v: %v", mask, o.Mask, o.WarmMasked, o.Validate())
+		}
+	}
+}

@@ -19,6 +19,8 @@ func charts(d Data) []chart {
 		spreadChart(steps),
 		rankChart(steps),
 		top1Chart(steps, d.Negatives),
+		queueChart(steps),
+		maskChart(steps),
 		rateChart(steps),
 		throughputChart(steps),
 		waitChart(steps),
@@ -157,6 +159,22 @@ func top1Chart(steps []train.StepResult, negatives int64) chartSpec {
 			{name: "top-1", points: points(steps, func(r train.StepResult) float64 { return r.Top1 }), noisy: true},
 			{name: "top-5", points: measured(steps, func(r train.StepResult) float64 { return r.Top5 }), noisy: true},
 		},
+	}
+}
+
+func queueChart(steps []train.StepResult) chartSpec {
+	return chartSpec{
+		name: "Age of the queue", about: "Steps since the queue's keys were made, on average: they stem from an encoder of so long ago.",
+		value: figure, label: axisLabel, include: []float64{0},
+		series: []series{{points: measured(steps, func(r train.StepResult) float64 { return r.QueueAge })}},
+	}
+}
+
+func maskChart(steps []train.StepResult) chartSpec {
+	return chartSpec{
+		name: "Masked negatives", about: "Share of the negatives that do not count: of the query's own image, source or near-duplicates, or no keys yet.",
+		value: percent, label: percentLabel, include: []float64{0},
+		series: []series{{points: measured(steps, func(r train.StepResult) float64 { return r.Masked }), noisy: true}},
 	}
 }
 
