@@ -96,7 +96,14 @@ func exported(ck *train.Checkpoint, o ExportOptions) ([]safetensors.Tensor, erro
 	if err != nil || !o.Full {
 		return backbone, err
 	}
+	maps.DeleteFunc(have, func(name string, _ safetensors.Tensor) bool { return !inReference(name) })
 	return slices.Collect(maps.Values(have)), nil // Write orders them
+}
+
+// inReference says whether facebookresearch/moco, or its way with a memory bank, has a tensor of that name; it would not load
+// a file with others.
+func inReference(name string) bool {
+	return strings.HasPrefix(name, "encoder_q.") || strings.HasPrefix(name, "encoder_k.") || slices.Contains([]string{"queue", "queue_ptr", "bank"}, name)
 }
 
 // override puts the given running statistics in place of those in have.

@@ -36,7 +36,7 @@ func (t *Trainer) InitFrom(weights []safetensors.Tensor) (InitReport, error) {
 		if err != nil {
 			return report, fmt.Errorf("initial weights: %w", err)
 		}
-		for _, encoder := range t.mechanism.encoders() {
+		for _, encoder := range t.encoders() {
 			if err := t.create(encoder+"/"+p.Name, slices.Clone(values), p.Shape...); err != nil {
 				return report, err
 			}

@@ -217,16 +217,19 @@ func ofBursts(t *testing.T, o Options, step int) augment.Batch {
 	b := noiseBatch(t, o, uint64(step))
 	rng := rand.New(rand.NewPCG(uint64(step), 5))
 	columns := slices.Clone(b.Record.Columns())
-	offsets, hashes, groups := array.NewInt64Builder(memory.DefaultAllocator), array.NewUint64Builder(memory.DefaultAllocator), array.NewUint64Builder(memory.DefaultAllocator)
+	offsets, visits := array.NewInt64Builder(memory.DefaultAllocator), array.NewInt64Builder(memory.DefaultAllocator)
+	hashes, groups := array.NewUint64Builder(memory.DefaultAllocator), array.NewUint64Builder(memory.DefaultAllocator)
 	times := array.NewTimestampBuilder(memory.DefaultAllocator, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"})
 	for i := range o.Batch {
 		offsets.Append(rng.Int64N(12))
+		visits.Append(rng.Int64N(3))
 		hashes.Append(1<<rng.Uint64N(16) - 1)
 		groups.Append(rng.Uint64N(3))
 		times.Append(arrow.Timestamp(1_700_000_000_000_000 + int64(step*o.Batch+i)*1e6))
 	}
 	columns[augment.ColOffset], columns[augment.ColHash] = offsets.NewArray(), hashes.NewArray()
 	columns[augment.ColGroup], columns[augment.ColTime] = groups.NewArray(), times.NewArray()
+	columns[augment.ColVisit] = visits.NewArray()
 	b.Record = array.NewRecord(b.Record.Schema(), columns, int64(o.Batch))
 	return b
 }
@@ -245,17 +248,6 @@ func TestStepsMask(t *testing.T) {
 			}
 			followMask(t, newTrainer(t, o), 6)
 		})
-	}
-}
-
-// TestXLAStepsMask does so on XLA, on one device and on two, where the queue is updated in place.
-func TestXLAStepsMask(t *testing.T) {
-	backend := xlaBackend(t, 2)
-	o := tiny()
-	o.K, o.Mask, o.Duplicate, o.WarmMasked = 12, MaskDuplicate, 3, true
-	for devices := range 2 {
-		o.Devices = devices + 1
-		followMask(t, onXLA(t, backend, o), 5)
 	}
 }
 
@@ -284,17 +276,23 @@ func followMask(t *testing.T, trainer *Trainer, steps int) {
 				pointer = (pointer + 1) % o.K
 			}
 		}
-		got, err := trainer.variable(tagsName).Value()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(tensors.MustCopyFlatData[int64](got), held) {
+		if !slices.Equal(tagsHeld(t, trainer), held) {
 			t.Fatalf("step %d: the queue's tags are not those of its keys", step+1)
 		}
 	}
 	if !shown {
 		t.Error("no step masked some keys and others not: that shows nothing")
 	}
+}
+
+// tagsHeld are the tags of the queue.
+func tagsHeld(t *testing.T, trainer *Trainer) []int64 {
+	t.Helper()
+	value, err := trainer.variable(tagsName).Value()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensors.MustCopyFlatData[int64](value)
 }
 
 // referenceOfParts is a step's reference: means over the parts of each contrast, and the losses' sum over contrasts. q, k
@@ -330,6 +328,34 @@ func tracedStep(t *testing.T, trainer *Trainer, b augment.Batch) (report, q, k [
 		values[i] = tensors.MustCopyFlatData[float32](outputs[i])
 	}
 	return values[0], values[1], values[2]
+}
+
+// A symmetric step's loss is the sum of both directions' cross-entropies, by the definition, each over its own key and the
+// queue as it was.
+func TestSymmetricLossByDefinition(t *testing.T) {
+	for name, c := range map[string]struct{ parts, groups int }{"whole": {1, 2}, "in parts": {2, 1}} {
+		t.Run(name, func(t *testing.T) {
+			o := tiny()
+			o.Symmetric, o.K, o.Accumulate, o.Groups = true, 10, c.parts, c.groups
+			trainer := newTrainer(t, o)
+			trainer.traced = true
+			if err := trainer.Compile(); err != nil {
+				t.Fatal(err)
+			}
+			for step := range 3 {
+				queue, err := trainer.floats(queueName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				report, q, k := tracedStep(t, trainer, noiseBatch(t, o, uint64(step)))
+				if len(q) != 2*o.Batch*o.Encoder.Dim || slices.Equal(q[:len(q)/2], q[len(q)/2:]) {
+					t.Fatal("the views' queries are not two")
+				}
+				unmasked := make([]int64, max(o.K, o.Batch)*tagColumns)
+				referenceOfParts(o, q, k, queue, unmasked[:o.Batch*tagColumns], unmasked[:o.K*tagColumns]).compare(t, report)
+			}
+		})
+	}
 }
 
 // The other mechanisms mask what they hold queries against: keys of the batch, entries of the bank.

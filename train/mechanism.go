@@ -71,16 +71,21 @@ type contrast struct {
 	positive *Node // [B, 1]
 	negative *Node // [B, n]
 	out      *Node // [B, n] bool: those among them that do not count, see Mask; nil if all do
+	apart    *Node // scalar: see AlignOptions; nil without
 	lag      *Node // scalar: seconds between the queue's samples and the batch's; nil if unknown
 	// logits returns similarities over the temperature, as the reference orders them. For tests.
 	logits func() *Node
 }
 
-// arguments are what the compiled step takes of a batch: the mechanism's and, where it is told, whose images they are.
+// arguments are what the compiled step takes of a batch: the mechanism's and, where it is told, whose images they are and
+// which of them were there before.
 func (t *Trainer) arguments() []argument {
 	list := t.mechanism.arguments()
 	if t.options.tagged() {
 		list = append(list, t.options.rows(tagsArgument, dtypes.Int64, tagColumns))
+	}
+	if t.options.Align.on() && t.options.Align.Replayed {
+		list = append(list, t.options.rows(replayedArgument, dtypes.Int32))
 	}
 	return list
 }
@@ -90,6 +95,9 @@ func (t *Trainer) feed(b *augment.Batch) ([]any, error) {
 	values, err := t.mechanism.feed(b)
 	if t.options.tagged() {
 		values = append(values, tagsOf(b))
+	}
+	if t.options.Align.on() && t.options.Align.Replayed {
+		values = append(values, replayedOf(b))
 	}
 	return values, err
 }

@@ -99,14 +99,17 @@ func (m moco) feed(b *augment.Batch) ([]any, error) {
 
 // prepare is the momentum update, equation 2 of the paper: parameters only, never BatchNorm's statistics. It comes before
 // the keys, as in the reference implementation.
-func (m moco) prepare(g *graph.Graph) {
-	for _, p := range m.parameters {
+func (m moco) prepare(g *graph.Graph) { m.follow(g, keyEncoder, m.options.M) }
+
+// follow moves an encoder's parameters towards the query encoder's, of its own keeping the share that momentum is.
+func (t *Trainer) follow(g *graph.Graph, encoder string, momentum float64) {
+	for _, p := range t.parameters {
 		if !p.Trainable() {
 			continue
 		}
-		kv := m.variable(keyEncoder + "/" + p.Name)
-		qn := graph.StopGradient(m.variable(queryEncoder + "/" + p.Name).NodeValue(g))
-		kv.SetNodeValue(graph.Add(graph.MulScalar(kv.NodeValue(g), m.options.M), graph.MulScalar(qn, 1-m.options.M)))
+		own := t.variable(encoder + "/" + p.Name)
+		query := graph.StopGradient(t.variable(queryEncoder + "/" + p.Name).NodeValue(g))
+		own.SetNodeValue(graph.Add(graph.MulScalar(own.NodeValue(g), momentum), graph.MulScalar(query, 1-momentum)))
 	}
 }
 

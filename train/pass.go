@@ -53,8 +53,13 @@ func (t *Trainer) part(arguments []*Node, i int, after ...*Node) []*Node {
 // pass computes loss and gradients of the images that the arguments hold.
 func (t *Trainer) pass(arguments []*Node) pass {
 	p := pass{contrasts: t.mechanism.compare(arguments)}
+	t.align(p.contrasts, arguments)
+	var objective *Node
 	for _, c := range p.contrasts {
 		p.loss = plus(p.loss, infoNCE(c.positive, c.counted(), t.options.T))
+		if c.apart != nil {
+			objective = plus(objective, graph.MulScalar(c.apart, t.options.Align.Weight))
+		}
 	}
 	for _, c := range p.contrasts {
 		p.measures = plus(p.measures, measure(p.loss, c))
@@ -62,7 +67,7 @@ func (t *Trainer) pass(arguments []*Node) pass {
 	if n := len(p.contrasts); n > 1 {
 		p.measures = graph.DivScalar(p.measures, n)
 	}
-	p.gradients = graph.Gradient(p.loss, t.values(p.loss.Graph())...)
+	p.gradients = graph.Gradient(plus(objective, p.loss), t.values(p.loss.Graph())...)
 	return p
 }
 

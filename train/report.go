@@ -18,6 +18,7 @@ const (
 	reportRank
 	reportMasked
 	reportLag
+	reportApart
 	reportGradNorm
 	reportLen
 )
@@ -32,9 +33,11 @@ func measure(loss *Node, c contrast) *Node {
 	variances, covariance := secondMoments(graph.StopGradient(c.q))
 	better := betterNegatives(c.positive, c.counted())
 	negative, masked := c.meanNegative()
-	behind := c.lag
-	if behind == nil {
-		behind = graph.ScalarZero(loss.Graph(), dtypes.Float32)
+	orZero := func(x *Node) *Node {
+		if x == nil {
+			return graph.ScalarZero(loss.Graph(), dtypes.Float32)
+		}
+		return x
 	}
 	return graph.StopGradient(graph.Concatenate(scalars(
 		loss,
@@ -45,7 +48,8 @@ func measure(loss *Node, c contrast) *Node {
 		spread(variances),
 		effectiveRank(variances, covariance),
 		masked,
-		behind,
+		orZero(c.lag),
+		orZero(c.apart),
 	), 0))
 }
 

@@ -26,6 +26,7 @@ type StepResult struct {
 	GradNorm        float64 `json:"grad_norm"`           // global L2 norm of the gradient, before clipping
 	QueueAge        float64 `json:"queue_age"`           // mean age of the queue's keys, steps; 0 without any
 	QueueLag        float64 `json:"queue_lag"`           // how much older its samples are than the batch's, s; 0 if that is not known
+	Apart           float64 `json:"apart"`               // mean of 1 - cosine that Options.Align lessens; 0 without
 	Masked          float64 `json:"masked"`              // share of the negatives that did not count, being no negatives of their query
 	Discarded       bool    `json:"discarded,omitempty"` // loss or gradient was not finite and the step changed nothing
 	ImagesPerSecond float64 `json:"images_per_second"`   // of this step, waiting for its batch included
@@ -65,6 +66,7 @@ func (t *Trainer) result(outputs []*tensors.Tensor, rate float64) (StepResult, e
 		GradNorm:      float64(values[reportGradNorm]),
 		QueueAge:      t.queueAge(),
 		QueueLag:      float64(values[reportLag]),
+		Apart:         float64(values[reportApart]),
 		Masked:        float64(values[reportMasked]),
 	}
 	if r.Discarded = !finite(r.Loss) || !finite(r.GradNorm); r.Discarded {

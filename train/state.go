@@ -50,8 +50,15 @@ func (t *Trainer) State() (weights, optimizer []safetensors.Tensor, err error) {
 // Weights copies the encoders and the queue or bank to the host: a Checkpoint's Model.
 func (t *Trainer) Weights() ([]safetensors.Tensor, error) {
 	var weights []safetensors.Tensor
-	for _, encoder := range t.mechanism.encoders() {
+	for _, encoder := range t.encoders() {
 		list, err := t.encoderState(encoder)
+		if err != nil {
+			return nil, err
+		}
+		weights = append(weights, list...)
+	}
+	if t.options.Align.on() {
+		list, err := t.predictorState()
 		if err != nil {
 			return nil, err
 		}
@@ -153,12 +160,20 @@ func (t *Trainer) Restore(c *Checkpoint) error {
 			return err
 		}
 	}
+	if t.options.Align.on() {
+		if err := t.restoreAlignment(have); err != nil {
+			return err
+		}
+	}
 	slots, err := t.options.Optimizer.slots()
 	if err != nil {
 		return err
 	}
 	for _, slot := range slots {
 		for _, w := range t.weights {
+			if w.encoder == predictor && !alignedIn(have) {
+				continue // new
+			}
 			if err := t.write(w.slot(slot), have, slot+"."+w.tensor(), w.Shape); err != nil {
 				return err
 			}

@@ -16,6 +16,9 @@ const batchNormMomentum = 0.1
 func (t *Trainer) buildStep(_ *model.Scope, inputs []*Node) []*Node {
 	arguments, hyper := inputs[:len(inputs)-1], inputs[len(inputs)-1]
 	t.mechanism.prepare(hyper.Graph())
+	if o := t.options.Align; o.on() {
+		t.follow(hyper.Graph(), slowEncoder, o.Momentum)
+	}
 	p := t.passes(arguments)
 	t.mechanism.finish(arguments, p.contrasts)
 	norm := t.optimize(p.gradients, hyper)

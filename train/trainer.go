@@ -31,12 +31,13 @@ type Options struct {
 	Mask       Mask        // which keys are no negatives of a query
 	Duplicate  int         // in how many of 64 bits the hashes of near-duplicates differ at most, for MaskDuplicate
 	WarmMasked bool        // rows of the queue that hold no key yet are no negatives; else they are, being random
-	Symmetric  bool        // both views are queries: the loss is the sum, and a step brings the keys of both
-	Accumulate int         // parts of a batch, computed one after another before the one update; 0 is 1
-	BN         BatchNorm   // over which images activations are normalised
-	Groups     int         // of BNGroups: how many in a part (shuffle-BN on one device); divides it
-	Devices    int         // that share a batch; 0 is 1
-	Precision  Precision   // of activations and convolutions
+	Align      AlignOptions
+	Symmetric  bool      // both views are queries: the loss is the sum, and a step brings the keys of both
+	Accumulate int       // parts of a batch, computed one after another before the one update; 0 is 1
+	BN         BatchNorm // over which images activations are normalised
+	Groups     int       // of BNGroups: how many in a part (shuffle-BN on one device); divides it
+	Devices    int       // that share a batch; 0 is 1
+	Precision  Precision // of activations and convolutions
 	Mean, Std  [3]float32
 	Optimizer  OptimizerOptions
 	Schedule   ScheduleOptions
@@ -71,7 +72,7 @@ func (o Options) Validate() error {
 	if err := o.validateMechanism(); err != nil {
 		return err
 	}
-	if err := o.validateMask(); err != nil {
+	if err := errors.Join(o.validateMask(), o.Align.validate()); err != nil {
 		return err
 	}
 	return o.Schedule.Validate()
@@ -119,14 +120,33 @@ func New(backend *Backend, o Options) (*Trainer, error) {
 		ahead: make(chan copied, 2), // of the batch handed over last, and of the one in Ahead's hand
 	}
 	t.mechanism = newMechanism(t)
+	t.weights = t.trained()
+	return t, t.initialise()
+}
+
+// trained lists what gradients move.
+func (t *Trainer) trained() (list []weight) {
 	for _, encoder := range t.mechanism.trained() {
 		for _, p := range t.parameters {
 			if p.Trainable() {
-				t.weights = append(t.weights, weight{encoder, p})
+				list = append(list, weight{encoder, p})
 			}
 		}
 	}
-	return t, t.initialise()
+	if t.options.Align.on() {
+		for _, p := range t.options.Encoder.predictorParameters() {
+			list = append(list, weight{predictor, p})
+		}
+	}
+	return list
+}
+
+// encoders names all encoders.
+func (t *Trainer) encoders() []string {
+	if t.options.Align.on() {
+		return append(t.mechanism.encoders(), slowEncoder)
+	}
+	return t.mechanism.encoders()
 }
 
 // Steps is the number of finished steps.
@@ -154,10 +174,15 @@ func (t *Trainer) initialise() error {
 	}
 	for _, p := range t.parameters {
 		values := p.Initial(t.options.Seed)
-		for _, encoder := range t.mechanism.encoders() {
+		for _, encoder := range t.encoders() {
 			if err := t.create(encoder+"/"+p.Name, slices.Clone(values), p.Shape...); err != nil {
 				return err
 			}
+		}
+	}
+	if t.options.Align.on() {
+		if err := t.createPredictor(); err != nil {
+			return err
 		}
 	}
 	for _, slot := range slots {
@@ -204,7 +229,7 @@ func (t *Trainer) variable(name string) *model.Variable {
 	return v
 }
 
-// weight is a parameter of an encoder that gradients move.
+// weight is a parameter of an encoder, or of the predictor, that gradients move.
 type weight struct {
 	encoder string
 	Parameter
