@@ -60,7 +60,7 @@ func defaultTrain() Train {
 	return Train{
 		Arch: "resnet50", Width: 64, Stem: "imagenet", Head: "mlp", Activation: "relu", Dim: 128,
 		Mechanism: "moco", M: 0.999, BankMomentum: 0.5, T: 0.2, Accumulate: 1, // Batch, K and BNGroups: auto
-		Queue:   Queue{Mask: "none", Distance: 6, Warm: "random"},
+		Queue: Queue{Mask: "none", Distance: 6, Warm: "random"}, Align: Align{Momentum: 0.999},
 		Epochs:  200,
 		Backend: "auto", Precision: "f32", Devices: 1, BN: "groups",
 		Optimizer: Optimizer{

@@ -18,6 +18,7 @@ type Train struct {
 	Mechanism    string    `yaml:"mechanism" allowed:"moco|end_to_end|memory_bank" change:"refused" doc:"Where the negatives come from: moco keeps a queue of keys of a momentum encoder, end_to_end takes the other keys of the batch and trains their encoder too, memory_bank keeps an entry for every image of a source with an end."`
 	K            int       `yaml:"k" range:"[2,)" auto:"true" unit:"keys" change:"refused" doc:"Size of moco's queue of negatives, or how many entries memory_bank draws for a step; end_to_end has no use for it. auto chooses by the size of the data set."`
 	Queue        Queue     `yaml:"queue" doc:"Which keys are no negatives of a query, being too much like it, or no keys at all."`
+	Align        Align     `yaml:"align" doc:"Keeps the encoder near what it was on images that it met before, against forgetting on a stream that changes (docs/continual.md)."`
 	M            float64   `yaml:"m" range:"[0,1]" change:"accept" doc:"Momentum of moco's key encoder: the share of its weights that a step keeps. end_to_end and memory_bank have no use for it."`
 	BankMomentum float64   `yaml:"bank_momentum" range:"[0,1)" change:"accept" doc:"Momentum of memory_bank: the share of an image's entry that stays when the image is seen again."`
 	T            float64   `yaml:"t" range:"(0,)" change:"accept" doc:"Temperature of the contrastive loss."`
@@ -50,6 +51,12 @@ type Queue struct {
 	Mask     string `yaml:"mask" allowed:"none|sample|source|duplicate" change:"accept" doc:"Which keys a query is not held against, decided within the step: those of its own image (sample), of its source as ingest.source has it, or of images that look much the same (duplicate). end_to_end masks keys of the batch; memory_bank knows sample alone."`
 	Distance int    `yaml:"distance" range:"[0,32]" unit:"bits" change:"accept" doc:"In how many of 64 bits the difference hashes of two images differ at most that duplicate takes for the same picture."`
 	Warm     string `yaml:"warm" allowed:"random|masked" change:"accept" doc:"What places of moco's queue are that no key has taken yet: random negatives, as in the paper, or masked, none at all. With masked the first step has nothing to learn from."`
+}
+
+// Align is train.align.
+type Align struct {
+	Weight   float64 `yaml:"weight" range:"[0,)" change:"accept" doc:"Weight in the loss of 1 - cosine between a small predictor's output for the query and what a slow copy of the encoder makes of the same view; of images that loader.replay gave before, or of all without a buffer. 0 is none, at no cost; else a step encodes each query view once more, forwards."`
+	Momentum float64 `yaml:"momentum" range:"[0,1]" change:"accept" doc:"Share of the slow copy's weights that a step keeps."`
 }
 
 // Optimizer is train.optimizer.

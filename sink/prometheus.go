@@ -32,7 +32,7 @@ type Prometheus struct {
 
 	steps, samples, discarded, checkpointFailures, commitFailures prometheus.Counter
 
-	step, epoch, loss, rate, positive, negative, top1, top5, spread, effectiveRank, gradNorm, queueAge, queueLag, masked, dataWait, lastStep prometheus.Gauge
+	step, epoch, loss, rate, positive, negative, top1, top5, spread, effectiveRank, gradNorm, queueAge, queueLag, masked, apart, dataWait, lastStep prometheus.Gauge
 
 	checkpointTime, checkpointStep, commitTime, publishedTime, publishedStep prometheus.Gauge
 
@@ -88,6 +88,7 @@ func (p *Prometheus) makeTraining() {
 	p.queueAge = p.gauge("queue_age_steps", "Mean age of the keys in the queue at the last step; 0 without any.")
 	p.queueLag = p.gauge("queue_lag_seconds", "How much older the samples of the queue's keys are than those of the last step's batch; 0 where that is not known.")
 	p.masked = p.gauge("negatives_masked_ratio", "Share of the negatives that did not count in the last step, being none of their query's.")
+	p.apart = p.gauge("alignment_distance", "Mean of 1 - cosine of predicted queries and the slow encoder's in the last step; 0 without alignment.")
 	p.dataWait = p.gauge("data_wait_ratio", "Share of time spent waiting for batches, over about the last twenty steps.")
 	p.lastStep = p.gauge("last_step_timestamp_seconds", "When the last step was finished, Unix time; 0 before the first.")
 }
@@ -178,6 +179,7 @@ func (p *Prometheus) Observe(r train.StepResult) {
 	p.queueAge.Set(r.QueueAge)
 	p.queueLag.Set(r.QueueLag)
 	p.masked.Set(r.Masked)
+	p.apart.Set(r.Apart)
 	p.dataWait.Set(r.DataWait)
 	p.lastStep.SetToCurrentTime()
 }

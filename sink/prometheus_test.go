@@ -54,9 +54,9 @@ func busy() *sink.Prometheus {
 	p.From(100, 6400)
 	p.Observe(train.StepResult{
 		Step: 101, Samples: 6464, Epoch: 1.5, Loss: 3.25, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875,
-		EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, QueueLag: 90, Masked: .25, ImagesPerSecond: 1000, DataWait: .0625,
+		EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, QueueLag: 90, Masked: .25, Apart: .375, ImagesPerSecond: 1000, DataWait: .0625,
 	})
-	p.Observe(train.StepResult{Step: 102, Discarded: true, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, QueueLag: 90, Masked: .25, DataWait: .0625})
+	p.Observe(train.StepResult{Step: 102, Discarded: true, Samples: 6528, Epoch: 1.5, Loss: 3, LR: .03, Positive: .75, Negative: .125, Top1: .5, Top5: .75, Spread: .875, EffectiveRank: 12.5, GradNorm: 2.5, QueueAge: 8.5, QueueLag: 90, Masked: .25, Apart: .375, DataWait: .0625})
 	p.Probe("animals", .625, .75)
 	p.BackwardTransfer(-.125)
 	p.Alarm("rank", true)

@@ -127,7 +127,8 @@ func trainOptions(c *config.Config, images int64) train.Options {
 	o := train.Options{
 		Encoder: encoderOptions(t), Mechanism: train.Mechanism(t.Mechanism), Size: c.Augment.Size, Batch: t.Batch,
 		K: t.K, M: t.M, T: t.T, Symmetric: t.Symmetric, Accumulate: t.Accumulate, Bank: train.BankOptions{Momentum: t.BankMomentum},
-		Mask: train.Mask(t.Queue.Mask), Duplicate: t.Queue.Distance, WarmMasked: t.Queue.Warm == config.WarmMasked,
+		Align: train.AlignOptions{Weight: t.Align.Weight, Momentum: t.Align.Momentum, Replayed: c.Loader.Replay.On()},
+		Mask:  train.Mask(t.Queue.Mask), Duplicate: t.Queue.Distance, WarmMasked: t.Queue.Warm == config.WarmMasked,
 		BN: train.BatchNorm(t.BN), Groups: t.BNGroups, Devices: t.Devices, Precision: train.Precision(t.Precision),
 		Mean: floats32(c.Augment.Mean), Std: floats32(c.Augment.Std), Seed: t.Seed,
 		Queries: c.Loader.Replay.Policy == loader.ReplayMinRedundancy,

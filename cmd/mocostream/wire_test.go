@@ -27,6 +27,19 @@ func TestEncodersCanBeConfigured(t *testing.T) {
 	}
 }
 
+// Alignment pulls what a buffer gave before, or everything where there is no buffer.
+func TestAlignmentIsWired(t *testing.T) {
+	for replay, want := range map[string]train.AlignOptions{"none": {Weight: 2, Momentum: .9}, "fifo": {Weight: 2, Momentum: .9, Replayed: true}} {
+		c, err := config.Load("", []string{"train.align.weight=2", "train.align.momentum=0.9", "loader.replay.policy=" + replay, "train.batch=8", "train.k=16", "train.bn_groups=1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := trainOptions(c, 100).Align; got != want {
+			t.Errorf("%s: %+v, want %+v", replay, got, want)
+		}
+	}
+}
+
 // What the keys of train.queue say is what the trainer does.
 func TestQueueIsWired(t *testing.T) {
 	c, err := config.Load("", []string{"train.queue.mask=duplicate", "train.queue.distance=9", "train.queue.warm=masked", "train.batch=8", "train.k=16", "train.bn_groups=1"})

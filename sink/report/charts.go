@@ -21,6 +21,7 @@ func charts(d Data) []chart {
 		top1Chart(steps, d.Negatives),
 		queueChart(steps),
 		maskChart(steps),
+		alignmentChart(steps),
 		rateChart(steps),
 		throughputChart(steps),
 		waitChart(steps),
@@ -175,6 +176,14 @@ func maskChart(steps []train.StepResult) chartSpec {
 		name: "Masked negatives", about: "Share of the negatives that do not count: of the query's own image, source or near-duplicates, or no keys yet.",
 		value: percent, label: percentLabel, include: []float64{0},
 		series: []series{{points: measured(steps, func(r train.StepResult) float64 { return r.Masked }), noisy: true}},
+	}
+}
+
+func alignmentChart(steps []train.StepResult) chartSpec {
+	return chartSpec{
+		name: "Alignment", about: "1 - cosine of what is predicted from queries and what the slow encoder makes of them: how fast the encoder leaves what it was.",
+		value: figure, label: axisLabel, include: []float64{0},
+		series: []series{{points: measured(steps, func(r train.StepResult) float64 { return r.Apart }), noisy: true}},
 	}
 }
 

@@ -90,7 +90,7 @@ func TestPageHoldsEverySection(t *testing.T) {
 	}
 	charts := []string{
 		"Loss", "k-NN accuracy", "Drift", "Similarity", "Embedding spread", "Effective rank", "1,025-way accuracy",
-		"Age of the queue", "Masked negatives",
+		"Age of the queue", "Masked negatives", "Alignment",
 		"Learning rate", "Throughput", "Waiting for data",
 	}
 	if got := chartNames(root); !slices.Equal(got, charts) {
@@ -220,7 +220,7 @@ func TestPageSurvivesAnyNumbers(t *testing.T) {
 		var out []train.StepResult
 		for i, l := range losses {
 			out = append(out, train.StepResult{Step: int64(i + 1), Loss: l, LR: l, Positive: l, Negative: l, Top1: l,
-				Top5: l, Spread: l, EffectiveRank: l, GradNorm: l, QueueAge: l, Masked: l, ImagesPerSecond: l, DataWait: l})
+				Top5: l, Spread: l, EffectiveRank: l, GradNorm: l, QueueAge: l, Masked: l, Apart: l, ImagesPerSecond: l, DataWait: l})
 		}
 		return out
 	}
@@ -229,10 +229,10 @@ func TestPageSurvivesAnyNumbers(t *testing.T) {
 		steps  []train.StepResult
 		charts int
 	}{
-		{"none", nil, 0}, {"one", steps(3), 10}, {"two", steps(3, 2), 10}, {"equal", steps(2, 2, 2), 10},
-		{"not a number", steps(nan), 0}, {"infinite", steps(inf, -inf), 0}, {"mixed", steps(3, nan, inf, 1), 10},
-		{"huge", steps(1e300, 2, 1e29, -1e29), 10}, {"tiny", steps(1e-300, 5e-324), 10}, {"negative", steps(-3, -4), 10},
-		{"spike", steps(append(slices.Repeat([]float64{3, 4}, 200), 1e20)...), 10},
+		{"none", nil, 0}, {"one", steps(3), 11}, {"two", steps(3, 2), 11}, {"equal", steps(2, 2, 2), 11},
+		{"not a number", steps(nan), 0}, {"infinite", steps(inf, -inf), 0}, {"mixed", steps(3, nan, inf, 1), 11},
+		{"huge", steps(1e300, 2, 1e29, -1e29), 11}, {"tiny", steps(1e-300, 5e-324), 11}, {"negative", steps(-3, -4), 11},
+		{"spike", steps(append(slices.Repeat([]float64{3, 4}, 200), 1e20)...), 11},
 	} {
 		d := report.Data{Title: c.name, Steps: c.steps, QueueSize: 64,
 			Summary:    report.Summary{ImagesPerSecond: nan, Epochs: nan},

@@ -85,7 +85,7 @@ func sampleSteps(n int) []train.StepResult {
 			LR:       .002 * min(1, float64(i+1)/20) * .5 * (1 + math.Cos(math.Pi*f)),
 			Positive: .55 + .33*fall + .012*rng.NormFloat64(), Negative: .42 - .37*fall + .006*rng.NormFloat64(),
 			Top1: max(0, .02+.63*fall+.05*rng.NormFloat64()), Spread: .35 + .61*fall + .008*rng.NormFloat64(),
-			Top5: min(1, .1+.75*fall+.03*rng.NormFloat64()), EffectiveRank: 3 + 40*fall + .8*rng.NormFloat64(), QueueAge: min(8.5, float64(i)/2), Masked: .1 - .05*f,
+			Top5: min(1, .1+.75*fall+.03*rng.NormFloat64()), EffectiveRank: 3 + 40*fall + .8*rng.NormFloat64(), QueueAge: min(8.5, float64(i)/2), Masked: .1 - .05*f, Apart: .3 - .2*fall,
 			GradNorm: 1.4 + 1.1*math.Exp(-6*f) + .12*math.Abs(rng.NormFloat64()), ImagesPerSecond: 188 + 6*rng.NormFloat64(),
 			DataWait: .015 + .006*math.Abs(rng.NormFloat64()),
 		}
