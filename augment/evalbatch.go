@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -47,7 +48,8 @@ func EvalBatches(ctx context.Context, in <-chan loader.Sample, render func() fun
 	a := &evalAssembler{layout: l, ring: r}
 	o := &order[EvalBatch]{
 		layout:    l,
-		workers:   opts.Workers,
+		workers:   flow.NewGate(opts.Workers),
+		most:      opts.Workers,
 		newWorker: func() func(*job) { return evalWorker(render()) },
 		assembler: a,
 		ring:      r,

@@ -104,6 +104,7 @@ type fakeRun struct {
 	epochs int64
 	recipe fakeRecipe
 	opts   PoolOptions
+	tuned  bool // another number of workers after each batch, at random up to MaxWorkers
 }
 
 // load sends the run's samples from opts.Start on.
@@ -148,6 +149,9 @@ func (r fakeRun) pooled(t *testing.T) ([]plainBatch, []loader.Token, error) {
 		tokens  []loader.Token
 	)
 	for b := range out {
+		if r.tuned {
+			p.SetWorkers(1 + rand.IntN(r.opts.MaxWorkers))
+		}
 		batches, tokens = append(batches, flatten(&b)), append(tokens, b.Token)
 		b.Release()
 	}

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 	"mocostream/loader"
 )
 
@@ -49,7 +49,8 @@ type assembler[T any] interface {
 // One goroutine, run's, owns every field; only counters and channels are shared with the workers.
 type order[T any] struct {
 	layout    layout
-	workers   int
+	workers   *flow.Gate        // as many as may work at a time
+	most      int               // goroutines for it
 	newWorker func() func(*job) // makes what one worker calls for each sample
 	assembler assembler[T]
 	ring      *ring
@@ -71,16 +72,21 @@ type order[T any] struct {
 }
 
 // inFlight is how many samples are rendered or wait for it: enough to keep workers busy over the time of a collection.
-func (o *order[T]) inFlight() int { return 2*o.workers + 2 }
+func (o *order[T]) inFlight() int { return 2*o.workers.Limit() + 2 }
+
+// maxInFlight is what inFlight never exceeds.
+func (o *order[T]) maxInFlight() int { return 2*o.most + 2 }
 
 // run works until in is closed, ctx is cancelled or a sample fails. When it returns every goroutine has ended, every sample
 // and batch it held is released, and out is closed. It alone receives from in.
 func (o *order[T]) run(ctx context.Context, in <-chan loader.Sample, out chan<- T) error {
 	defer close(out)
-	o.jobs = make(chan *job, o.inFlight())
-	o.results = make(chan *job, o.inFlight())
+	o.counters.running.Begin()
+	defer o.counters.running.End()
+	o.jobs = make(chan *job, o.maxInFlight())
+	o.results = make(chan *job, o.maxInFlight())
 	var wg sync.WaitGroup
-	for range o.workers {
+	for range o.most {
 		render := o.newWorker()
 		wg.Go(func() { o.work(render) })
 	}
@@ -90,6 +96,7 @@ func (o *order[T]) run(ctx context.Context, in <-chan loader.Sample, out chan<- 
 	wg.Wait()
 	o.release(in)
 	o.counters.wait(waitNone)
+	o.counters.deliver(0)
 	return err
 }
 
@@ -118,13 +125,21 @@ func (o *order[T]) release(in <-chan loader.Sample) {
 // work never blocks on results: there is room for every job.
 func (o *order[T]) work(render func(*job)) {
 	for j := range o.jobs {
-		if !o.stop.Load() {
-			start := time.Now()
-			safely(render, j)
-			o.counters.busy.Add(int64(time.Since(start)))
+		if o.workers.Enter() {
+			o.render(render, j)
+			o.workers.Leave()
 		}
 		o.results <- j
 	}
+}
+
+func (o *order[T]) render(render func(*job), j *job) {
+	if o.stop.Load() {
+		return
+	}
+	o.counters.busy.Begin()
+	defer o.counters.busy.End()
+	safely(render, j)
 }
 
 // safely turns a panic into an error: a decoder's mistake must end with a name, not with the process.
@@ -168,7 +183,7 @@ func (o *order[T]) next(ctx context.Context, in <-chan loader.Sample, out chan<-
 		head T
 	)
 	switch {
-	case o.ended || len(o.pending) == o.inFlight():
+	case o.ended || len(o.pending) >= o.inFlight():
 		in = nil
 	case o.parked != nil:
 		in, free = nil, o.ring.free
@@ -177,6 +192,10 @@ func (o *order[T]) next(ctx context.Context, in <-chan loader.Sample, out chan<-
 		send, head = out, o.ready[0]
 	}
 	o.counters.wait(o.waitsFor(in != nil))
+	o.counters.deliver(len(o.ready))
+	o.counters.queued.Store(int64(len(o.jobs)))
+	o.counters.waiting.Begin()
+	defer o.counters.waiting.End()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -199,7 +218,7 @@ func (o *order[T]) next(ctx context.Context, in <-chan loader.Sample, out chan<-
 // waitsFor names what keeps a worker idle, if one is.
 func (o *order[T]) waitsFor(accepting bool) waitKind {
 	switch {
-	case len(o.pending)-o.arrived >= o.workers:
+	case len(o.pending)-o.arrived >= o.workers.Limit():
 		return waitNone
 	case o.parked != nil:
 		return waitOutput

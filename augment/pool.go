@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 	"mocostream/loader"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -15,9 +16,11 @@ import (
 
 // PoolOptions say how a pool makes batches.
 type PoolOptions struct {
-	Workers int // goroutines that decode and render; 0: one a processor
-	Batch   int // images a batch
-	Size    int // height and width of a view in pixels
+	Workers int // that decode and render at a time; 0: one a processor
+	// MaxWorkers bounds SetWorkers; 0: Workers.
+	MaxWorkers int
+	Batch      int // images a batch
+	Size       int // height and width of a view in pixels
 	// Buffers is how many batches there may be at once, from the first pixel rendered to Batch.Release; 0: 3 (one being
 	// filled, one waiting, one with the trainer). Pixels take Buffers x Batch x 2 x Size x Size x 3 bytes.
 	Buffers int
@@ -37,6 +40,7 @@ func (o PoolOptions) withDefaults() (PoolOptions, error) {
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
+	o.MaxWorkers = max(o.MaxWorkers, o.Workers)
 	if o.Buffers == 0 {
 		o.Buffers = 3
 	}
@@ -60,6 +64,7 @@ type Pool struct {
 	recipe   Recipe
 	opts     PoolOptions
 	counters *counters
+	workers  *flow.Gate
 
 	mu   sync.Mutex
 	dead []loader.DeadLetter
@@ -71,13 +76,17 @@ func NewPool(recipe Recipe, opts PoolOptions) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{recipe: recipe, opts: opts, counters: newCounters()}, nil
+	return &Pool{recipe: recipe, opts: opts, counters: newCounters(), workers: flow.NewGate(opts.Workers)}, nil
 }
+
+// SetWorkers changes how many samples are rendered at a time, 1 to MaxWorkers, at any time, also while Run works. It
+// changes nothing about the batches.
+func (p *Pool) SetWorkers(n int) { p.workers.Set(min(n, p.opts.MaxWorkers)) }
 
 // Run renders what comes from in and sends batches to out, blocking while Buffers of them are in use. It is called once.
 //
 // The recipe writes right into a batch's buffer; a sample is released as soon as its views are there and those of the
-// samples before it, for tokens count in order: 2 x Workers + 3 are held at most. A sample for which
+// samples before it, for tokens count in order: 2 x MaxWorkers + 3 are held at most. A sample for which
 // the recipe returns a *BadImage is passed over, what follows moves up, and its dead letter comes with the next batch. Too
 // many of them (the error of BadRule), any other error of the recipe, or its panic, end the run after the batches before.
 // Batches run on across the end of an epoch. When in is closed, the samples that fill no whole batch are dropped; no token
@@ -92,7 +101,8 @@ func (p *Pool) Run(ctx context.Context, in <-chan loader.Sample, out chan<- Batc
 	a := newBatchAssembler(p.opts, l, r)
 	o := &order[Batch]{
 		layout:    l,
-		workers:   p.opts.Workers,
+		workers:   p.workers,
+		most:      p.opts.MaxWorkers,
 		newWorker: p.newWorker,
 		assembler: a,
 		ring:      r,
@@ -104,7 +114,7 @@ func (p *Pool) Run(ctx context.Context, in <-chan loader.Sample, out chan<- Batc
 }
 
 // Stats may be called at any time by anyone.
-func (p *Pool) Stats() Stats { return p.counters.stats(p.opts.Workers) }
+func (p *Pool) Stats() Stats { return p.counters.stats(p.workers.Limit(), p.opts.Buffers) }
 
 // Undelivered returns, once Run has returned, the dead letters that were found behind the last batch: those that made
 // it stop, above all. A run that goes on from the last batch finds them again.

@@ -89,6 +89,12 @@ func TestSameOnAnyWorkersAndFromAnyToken(t *testing.T) {
 			}
 			compareBatches(t, fmt.Sprintf("%d %% bad, %d workers, from token %d", percent, r.opts.Workers, i), got, want[i+1:])
 		}
+		r.opts.Start, r.opts.Workers, r.opts.MaxWorkers, r.tuned = loader.Token{}, 1, 9, true
+		got, _, err := r.pooled(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareBatches(t, fmt.Sprintf("%d %% bad, 1 to 9 workers in turns", percent), got, want)
 	}
 }
 

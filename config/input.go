@@ -20,8 +20,9 @@ type Ingest struct {
 
 // Loader is the section of reading, order and limits.
 type Loader struct {
-	Workers        int     `yaml:"workers" range:"[0,)" unit:"threads" change:"free" doc:"Workers that decode and augment; 0 takes one per processor."`
-	Fetchers       int     `yaml:"fetchers" range:"[0,)" unit:"readers" change:"free" doc:"Files or shards read at the same time; 0 chooses by the source."`
+	Workers        int     `yaml:"workers" range:"[0,)" unit:"threads" change:"free" doc:"Workers that decode and augment at a time; 0 follows what training needs, up to cpu_limit."`
+	CPULimit       int     `yaml:"cpu_limit" range:"[0,)" unit:"processors" change:"free" doc:"Most workers where their number is not fixed; 0 is one for each processor, of more than four all but one, which the device's driver needs."`
+	Fetchers       int     `yaml:"fetchers" range:"[0,)" unit:"readers" change:"free" doc:"Files or shards read at the same time, of a source with an end; 0 follows what the workers need."`
 	MemoryLimit    int64   `yaml:"memory_limit" range:"[64MiB,)" unit:"bytes" change:"free" doc:"Most bytes of encoded images held at once; readers wait when it is reached."`
 	MaxBadFraction float64 `yaml:"max_bad_fraction" range:"[0,1]" change:"accept" doc:"Share of bad images within bad_window above which the run stops."`
 	BadWindow      int     `yaml:"bad_window" range:"[1,)" unit:"samples" change:"accept" doc:"Latest samples over which max_bad_fraction is counted."`

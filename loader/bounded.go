@@ -5,29 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // Bounded loads a source with an end, epoch after epoch.
 type Bounded struct {
-	src    ingest.Bounded
-	opts   Options
-	budget *budget
-	meter  meter
+	src      ingest.Bounded
+	opts     Options
+	budget   *budget
+	meter    meter
+	fetchers *flow.Gate
 }
 
 // NewBounded makes a loader of src. The source and its manifest stay the caller's to close, after Run has returned.
 func NewBounded(src ingest.Bounded, opts Options) *Bounded {
 	opts = opts.withDefaults()
-	return &Bounded{src: src, opts: opts, budget: newBudget(opts.MemoryLimit)}
+	return &Bounded{src: src, opts: opts, budget: newBudget(opts.MemoryLimit), fetchers: flow.NewGate(opts.Fetchers)}
 }
 
 // Stats may be called at any time, also while Run works.
-func (l *Bounded) Stats() Stats { return l.meter.stats(l.budget) }
+func (l *Bounded) Stats() Stats {
+	s := l.meter.stats(l.budget)
+	s.Fetchers = l.fetchers.Limit()
+	s.Room = l.opts.room(s.Fetchers)
+	return s
+}
+
+// SetFetchers changes how many reads go on at a time, 1 to MaxFetchers, at any time, also while Run works. It changes
+// nothing about the samples and their order.
+func (l *Bounded) SetFetchers(n int) {
+	l.fetchers.Set(min(n, MaxFetchers))
+	l.budget.hold(0) // wakes who waits for room
+}
 
 // Run sends the samples to out in training order, beginning after Options.Start, and closes out when it returns. It
 // returns nil after the last sample of Options.Epochs, the context's error when that is cancelled, and else the first
@@ -56,7 +69,7 @@ func (l *Bounded) Run(ctx context.Context, out chan<- Sample) error {
 		return err
 	}
 	defer r.shelf.clear()
-	err = r.run(ctx, l.opts.Fetchers, out)
+	err = r.run(ctx, l.fetchers, out)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -119,7 +132,7 @@ func (l *Bounded) prepare(m *ingest.Manifest, start ingest.Position) (*boundedRu
 		return nil, err
 	}
 	origin := &origin{src: l.src, manifest: m, mem: l.opts.Allocator, budget: l.budget, meter: &l.meter}
-	r.shelf = newShelf(origin, int64(p.buffer)+int64(l.opts.Fetchers)*aheadPerFetcher)
+	r.shelf = newShelf(origin, func() int64 { return int64(l.opts.room(l.fetchers.Limit())) })
 	r.shelf.done = r.order.mixer.reads - int64(len(r.order.mixer.held))
 	if !p.single {
 		r.shelf.largest, err = guess(m, l.opts.MaxBytes)
@@ -127,18 +140,19 @@ func (l *Bounded) prepare(m *ingest.Manifest, start ingest.Position) (*boundedRu
 	return r, err
 }
 
-func (r *boundedRun) run(ctx context.Context, fetchers int, out chan<- Sample) error {
+func (r *boundedRun) run(ctx context.Context, fetchers *flow.Gate, out chan<- Sample) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer r.shelf.wakes(ctx)()
+	defer context.AfterFunc(ctx, fetchers.Close)()
 	group.Go(func() error { return r.readAll(ctx, group, fetchers) })
 	group.Go(func() error { return r.hand(ctx, out) })
 	return group.Wait()
 }
 
 // readAll has all samples fetched in the order of reading.
-func (r *boundedRun) readAll(ctx context.Context, group *errgroup.Group, fetchers int) error {
+func (r *boundedRun) readAll(ctx context.Context, group *errgroup.Group, fetchers *flow.Gate) error {
 	if r.reading.walk.plan.single {
-		p := newPool(ctx, group, r.shelf, fetchers)
+		p := newPool(group, r.shelf, fetchers)
 		defer p.close()
 		return r.readBlocks(ctx, p)
 	}
@@ -182,6 +196,8 @@ func (r *boundedRun) readBlock(ctx context.Context, f fetcher) error {
 
 // hand sends the samples in training order.
 func (r *boundedRun) hand(ctx context.Context, out chan<- Sample) error {
+	r.meter.running.Begin()
+	defer r.meter.running.End()
 	for {
 		d, err := r.order.next()
 		if errors.Is(err, io.EOF) {
@@ -209,9 +225,9 @@ func (r *boundedRun) hand(ctx context.Context, out chan<- Sample) error {
 
 // deliver sends a sample, or releases it when ctx is cancelled first.
 func deliver(ctx context.Context, out chan<- Sample, s Sample, bytes int64, m *meter) error {
-	start := time.Now()
+	m.consumerWait.Begin()
 	err := send(ctx, out, s)
-	since(&m.consumerWait, start)
+	m.consumerWait.End()
 	if err != nil {
 		s.Release()
 		return err

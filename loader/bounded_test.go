@@ -128,6 +128,28 @@ func TestBoundedRunsInOrder(t *testing.T) {
 	}
 }
 
+// The number of fetchers changes with every sample.
+func TestBoundedKeepsItsOrderWhileItIsTuned(t *testing.T) {
+	for name, c := range orderCases {
+		t.Run(name, func(t *testing.T) {
+			src := fake(t, c.counts...)
+			o := c.opts
+			o.Seed, o.Epochs, o.Allocator, o.Fetchers = 3, 2, src.Mem, 1
+			m, _ := src.Manifest(t.Context())
+			l := NewBounded(src, o)
+			src.Before = func(ctx context.Context, id ingest.ID) error {
+				l.SetFetchers(1 + rand.IntN(9))
+				return hurried(ctx, id)
+			}
+			got, _, err := consume(t, l.Run, Token{}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkReceived(t, src, ordered(t, m, o, ingest.Position{}), got)
+		})
+	}
+}
+
 func checkReceived(t *testing.T, src *ingesttest.FakeBounded, want []draw, got []received) {
 	t.Helper()
 	images := map[ingest.ID]ingesttest.Sample{}

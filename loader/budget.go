@@ -3,8 +3,8 @@ package loader
 import (
 	"context"
 	"sync"
-	"sync/atomic"
-	"time"
+
+	"mocostream/internal/flow"
 )
 
 // budget counts encoded bytes against a limit. Its mutex also guards the shelf, since what may be read depends on both.
@@ -14,6 +14,7 @@ type budget struct {
 	limit   int64
 	held    int64 // of samples: reserved, read or handed out
 	staged  int64 // of records that hold many samples and are being cut up
+	ready   int   // samples that are read and not handed out
 }
 
 func newBudget(limit int64) *budget {
@@ -41,6 +42,13 @@ func (b *budget) hold(bytes int64) {
 	b.changed.Broadcast()
 }
 
+// read counts samples that are in memory and not handed out.
+func (b *budget) read(samples int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ready += samples
+}
+
 // stage counts the bytes of a record that is cut up.
 func (b *budget) stage(bytes int64) {
 	b.mu.Lock()
@@ -58,15 +66,13 @@ func (b *budget) wakes(ctx context.Context) (stop func() bool) {
 	})
 }
 
-// wait blocks until ok or until ctx, for which wakes is on, is cancelled. It adds the time to waited when that is not
-// nil. mu is held.
-func (b *budget) wait(ctx context.Context, waited *atomic.Int64, ok func() bool) error {
+// wait blocks until ok or until ctx, for which wakes is on, is cancelled. waited runs meanwhile. mu is held.
+func (b *budget) wait(ctx context.Context, waited *flow.Clock, ok func() bool) error {
 	if ctx.Err() == nil && ok() {
 		return nil
 	}
-	if waited != nil {
-		defer since(waited, time.Now())
-	}
+	waited.Begin()
+	defer waited.End()
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

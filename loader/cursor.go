@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"mocostream/ingest"
 
@@ -86,7 +85,8 @@ func (c *cursor) open(ctx context.Context, offset int64) (err error) {
 	if c.reader != nil {
 		return nil
 	}
-	defer since(&c.meter.source, time.Now())
+	c.meter.reading.Begin()
+	defer c.meter.reading.End()
 	c.next = offset
 	c.reader, err = c.src.Read(ctx, c.partition, offset)
 	return err
@@ -94,7 +94,8 @@ func (c *cursor) open(ctx context.Context, offset int64) (err error) {
 
 // fill has a record with rows left at hand.
 func (c *cursor) fill(ctx context.Context) (err error) {
-	defer since(&c.meter.source, time.Now())
+	c.meter.reading.Begin()
+	defer c.meter.reading.End()
 	for c.record == nil {
 		if c.record, err = c.reader.Next(ctx); errors.Is(err, io.EOF) {
 			return fmt.Errorf("the file ends at sample %d, its manifest lists more: %w", c.next, ingest.ErrChanged)

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -18,24 +20,42 @@ type fetcher interface {
 
 // pool reads single files, each by itself.
 type pool struct {
-	work chan *entry
+	group   *errgroup.Group
+	shelf   *shelf
+	gate    *flow.Gate
+	work    chan *entry
+	readers int
 }
 
-func newPool(ctx context.Context, group *errgroup.Group, s *shelf, workers int) *pool {
-	p := &pool{work: make(chan *entry, workers)}
-	for range workers {
-		group.Go(func() error {
-			for e := range p.work {
-				rec, err := s.origin.one(ctx, e.slot)
-				s.put(e, rec, err)
-			}
-			return nil
-		})
+func newPool(group *errgroup.Group, s *shelf, fetchers *flow.Gate) *pool {
+	return &pool{group: group, shelf: s, gate: fetchers, work: make(chan *entry, aheadPerFetcher)}
+}
+
+func (p *pool) fetch(ctx context.Context, e *entry) error {
+	for p.readers < p.gate.Limit() {
+		p.readers++
+		p.group.Go(func() error { return p.read(ctx) })
 	}
-	return p
+	return send(ctx, p.work, e)
 }
 
-func (p *pool) fetch(ctx context.Context, e *entry) error { return send(ctx, p.work, e) }
+// read is one reader. Those beyond a limit that was lowered wait at the gate, each with a sample.
+func (p *pool) read(ctx context.Context) error {
+	for e := range p.work {
+		rec, err := through(ctx, p.gate, func() (arrow.Record, error) { return p.shelf.origin.one(ctx, e.slot) })
+		p.shelf.put(e, rec, err)
+	}
+	return nil
+}
+
+// through reads once there is a place, which a cancelled run never gives.
+func through(ctx context.Context, gate *flow.Gate, read func() (arrow.Record, error)) (arrow.Record, error) {
+	if !gate.Enter() {
+		return nil, ctx.Err()
+	}
+	defer gate.Leave()
+	return read()
+}
 
 func (p *pool) end() {}
 
@@ -47,14 +67,14 @@ const shardQueue = 32
 
 // shards reads shards, each through once by a goroutine of its own.
 type shards struct {
-	group   *errgroup.Group
-	shelf   *shelf
-	permits chan struct{} // as many as may read at a time
-	open    map[int32]chan *entry
+	group *errgroup.Group
+	shelf *shelf
+	gate  *flow.Gate
+	open  map[int32]chan *entry
 }
 
-func newShards(group *errgroup.Group, s *shelf, fetchers int) *shards {
-	return &shards{group: group, shelf: s, permits: make(chan struct{}, fetchers), open: map[int32]chan *entry{}}
+func newShards(group *errgroup.Group, s *shelf, fetchers *flow.Gate) *shards {
+	return &shards{group: group, shelf: s, gate: fetchers, open: map[int32]chan *entry{}}
 }
 
 func (r *shards) fetch(ctx context.Context, e *entry) error {
@@ -91,12 +111,7 @@ func (r *shards) run(ctx context.Context, partition int32, queue <-chan *entry) 
 }
 
 func (r *shards) read(ctx context.Context, c *cursor, e *entry) error {
-	if err := send(ctx, r.permits, struct{}{}); err != nil {
-		r.shelf.put(e, nil, err)
-		return err
-	}
-	rec, err := c.sample(ctx, e.offset)
-	<-r.permits
+	rec, err := through(ctx, r.gate, func() (arrow.Record, error) { return c.sample(ctx, e.offset) })
 	r.shelf.put(e, rec, err)
 	return err
 }

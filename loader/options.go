@@ -13,6 +13,8 @@ import (
 const (
 	// DefaultMemoryLimit bounds the encoded bytes when Options.MemoryLimit is 0.
 	DefaultMemoryLimit = 1 << 30
+	// MaxFetchers is how many reads of a bounded source may go on at a time.
+	MaxFetchers = 256
 	// aheadPerFetcher is how many samples are read ahead for each fetcher, beside the shuffle buffer.
 	aheadPerFetcher = 8
 )
@@ -28,7 +30,7 @@ type Options struct {
 	// ShuffleBuffer is the number of samples of the shuffle buffer behind the merged shards; 0 is none. It should fit
 	// into MemoryLimit: what does not is read again one by one (Stats.Rereads).
 	ShuffleBuffer int
-	// Fetchers is how many reads of the source go on at a time; 0 chooses by the number of CPUs.
+	// Fetchers is how many reads of the source go on at a time, at first (see SetFetchers); 0 chooses by the number of CPUs.
 	Fetchers int
 	// MemoryLimit bounds the encoded bytes that the loader holds or has handed out and not got back, 0 is
 	// DefaultMemoryLimit. One sample larger than that is let through alone.
@@ -69,6 +71,9 @@ func (o Options) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// room is how many samples may be in memory and not handed out, where the memory limit allows.
+func (o Options) room(fetchers int) int { return max(1, o.ShuffleBuffer) + fetchers*aheadPerFetcher }
 
 func (o Options) withDefaults() Options {
 	if o.Fetchers == 0 {

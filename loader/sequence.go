@@ -29,10 +29,18 @@ func (l *Sequence) Stats() Stats {
 	a.Bytes += b.Bytes
 	a.Held += b.Held
 	a.BudgetWait += b.BudgetWait
+	a.AheadWait += b.AheadWait
+	a.SourceWait += b.SourceWait
 	a.ConsumerWait += b.ConsumerWait
+	a.Running += b.Running
 	a.Source += b.Source
+	a.Ready += b.Ready
+	a.Rereads += b.Rereads
 	return a
 }
+
+// SetFetchers is Bounded.SetFetchers of the first part.
+func (l *Sequence) SetFetchers(n int) { l.bounded.SetFetchers(n) }
 
 // Run is Bounded.Run and then Stream.Run. Positions count on; what the first part consumed stays in the token.
 func (l *Sequence) Run(ctx context.Context, out chan<- Sample) error {

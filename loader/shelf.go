@@ -21,10 +21,9 @@ type entry struct {
 type shelf struct {
 	*budget
 	origin  *origin
-	span    int64 // how far reading may run ahead of handing out, in samples
+	span    func() int64 // how far reading may run ahead of handing out, in samples
 	entries map[int64]*entry
 	reading int            // of entries: those that are being read
-	ready   int            // of entries: those with a record
 	next    int64          // place of the first read not admitted yet
 	done    int64          // places that are handed out, whichever they are
 	largest int64          // bytes of the largest sample of late; it fades, so that one monster does not count for ever
@@ -33,7 +32,7 @@ type shelf struct {
 	early   map[int64]bool // handed out before admission came to them
 }
 
-func newShelf(o *origin, span int64) *shelf {
+func newShelf(o *origin, span func() int64) *shelf {
 	return &shelf{budget: o.budget, origin: o, span: span, entries: map[int64]*entry{}, early: map[int64]bool{}}
 }
 
@@ -43,7 +42,7 @@ func (s *shelf) admit(ctx context.Context, e *entry) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = e.read
-	if err := s.wait(ctx, nil, func() bool { return e.read < s.done+s.span }); err != nil {
+	if err := s.wait(ctx, &s.origin.meter.aheadWait, func() bool { return e.read < s.done+s.span() }); err != nil {
 		return false, err
 	}
 	if err := s.afford(ctx, e); err != nil {
@@ -123,7 +122,7 @@ func (s *shelf) take(ctx context.Context, at draw) (*entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var e *entry
-	err := s.wait(ctx, nil, func() bool {
+	err := s.wait(ctx, &s.origin.meter.sourceWait, func() bool {
 		e = s.entries[at.read]
 		return e == nil && s.absent(at.read) || e != nil && (e.record != nil || e.err != nil)
 	})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"mocostream/ingest"
 
@@ -32,7 +31,11 @@ func NewStream(src ingest.Stream, opts Options) *Stream {
 }
 
 // Stats may be called at any time, also while Run works.
-func (l *Stream) Stats() Stats { return l.meter.stats(l.budget) }
+func (l *Stream) Stats() Stats {
+	s := l.meter.stats(l.budget)
+	s.Fetchers = 1
+	return s
+}
 
 // Run sends the samples to out in the source's order, beginning after Options.Start, and closes out when it returns: nil
 // when the source ends (io.EOF), the context's error when that is cancelled, else the source's. After an error the
@@ -106,9 +109,9 @@ func (l *Stream) fetch(ctx context.Context, reader ingest.StreamReader, to chan<
 		if err := l.reserve(ctx, largest); err != nil {
 			return err
 		}
-		start := time.Now()
+		l.meter.reading.Begin()
 		rec, err := reader.Next(ctx)
-		since(&l.meter.source, start)
+		l.meter.reading.End()
 		if err != nil {
 			l.budget.hold(-largest)
 			if errors.Is(err, io.EOF) {
@@ -128,7 +131,11 @@ func (l *Stream) fetch(ctx context.Context, reader ingest.StreamReader, to chan<
 			continue
 		}
 		passed = nil
-		if err := send(ctx, to, f); err != nil {
+		l.budget.read(int(rec.NumRows()))
+		l.meter.aheadWait.Begin()
+		err = send(ctx, to, f)
+		l.meter.aheadWait.End()
+		if err != nil {
 			f.release(f.left.Load())
 			return err
 		}
@@ -147,12 +154,21 @@ func (l *Stream) reserve(ctx context.Context, bytes int64) error {
 
 // hand sends the samples of all records. It is the only user of the records it was given until it returns.
 func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Sample) error {
+	l.meter.running.Begin()
+	defer l.meter.running.End()
 	position := l.opts.Start.Position
 	var passed []ingest.Span
 	var dropped []duplicate
-	for f := range from {
+	for {
+		l.meter.sourceWait.Begin()
+		f, ok := <-from
+		l.meter.sourceWait.End()
+		if !ok {
+			return nil
+		}
 		passed = append(passed, f.passed...)
 		for row := range int(f.record.NumRows()) {
+			l.budget.read(-1)
 			s := Sample{Record: f.record, Row: row, Position: position, items: itemsOf(f.record, row)}
 			if l.opts.Window != nil && !l.opts.Window.admit(&s, position) {
 				dropped = append(dropped, duplicate{s.ID(), s.items})
@@ -173,7 +189,6 @@ func (l *Stream) hand(ctx context.Context, from <-chan *fetched, out chan<- Samp
 			position++
 		}
 	}
-	return nil
 }
 
 // itemsOf returns the number of images of the message that a row belongs to.

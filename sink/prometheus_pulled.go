@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"mocostream/internal/control"
+	"mocostream/internal/flow"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,6 +17,7 @@ type Feeds struct {
 	Objects    func() ObjectStats
 	Loader     func() LoaderStats
 	Replay     func() ReplayStats
+	Flow       func() flow.Figures // of about the last minute
 }
 
 // PartitionStats is where a source stands in one partition of a topic. Counters begin when the source was opened.
@@ -77,7 +79,9 @@ type pulled struct{ feeds func() Feeds }
 
 // Describe implements prometheus.Collector.
 func (c *pulled) Describe(to chan<- *prometheus.Desc) {
-	for _, family := range [][]*prometheus.Desc{stateDescs(), descsOf(partitionMetrics()), descsOf(objectMetrics()), descsOf(loaderMetrics()), descsOf(replayMetrics())} {
+	for _, family := range [][]*prometheus.Desc{
+		stateDescs(), descsOf(partitionMetrics()), descsOf(objectMetrics()), descsOf(loaderMetrics()), descsOf(replayMetrics()), flowDescs(),
+	} {
 		for _, d := range family {
 			to <- d
 		}
@@ -103,6 +107,9 @@ func (c *pulled) Collect(to chan<- prometheus.Metric) {
 	}
 	if f.Replay != nil {
 		collect(to, replayMetrics(), f.Replay())
+	}
+	if f.Flow != nil {
+		collectFlow(to, f.Flow())
 	}
 }
 

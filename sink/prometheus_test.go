@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mocostream/internal/control"
+	"mocostream/internal/flow"
 	"mocostream/sink"
 	"mocostream/train"
 
@@ -87,6 +88,12 @@ func busy() *sink.Prometheus {
 		},
 		Replay: func() sink.ReplayStats {
 			return sink.ReplayStats{Samples: 1, Size: 2, Bytes: 3, Admitted: 4, Evicted: 5, Undrawn: 6, Draws: 7, PerTaken: 1.75, Age: 8}
+		},
+		Flow: func() flow.Figures {
+			return flow.Figures{Memory: .125, Stages: []flow.Stage{
+				{Name: flow.Fetch, Workers: 8, Busy: .5, Queued: 100, WaitOutput: .25},
+				{Name: flow.Device, Workers: 1, Busy: .75, WaitInput: .25},
+			}}
 		},
 	})
 	return p

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mocostream/augment"
+	"mocostream/internal/flow"
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
 )
@@ -77,7 +78,7 @@ type stepper interface {
 	Discards() Discards
 }
 
-// Loop runs a trainer over batches. Apart from NewLoop and Run its methods are for hooks and control functions, on the
+// Loop runs a trainer over batches. Apart from NewLoop, Run and Counts its methods are for hooks and control functions, on the
 // goroutine of Run, and for after Run.
 type Loop struct {
 	trainer stepper
@@ -97,6 +98,7 @@ type Loop struct {
 	paused  bool
 	waits   bool // Hooks.Waiting was told, Hooks.Resumed not yet
 
+	clocks           struct{ waiting, working flow.Clock } // for Counts
 	waiting, working time.Duration
 	recent           struct{ waiting, working float64 } // seconds, old steps fading by recentDecay a step
 	steps            int64                              // of this process
@@ -177,7 +179,9 @@ func (l *Loop) step(ctx context.Context, batch augment.Batch, waited time.Durati
 	}
 	discarded := l.discarding(&batch)
 	started := time.Now()
+	l.clocks.working.Begin()
 	r, err := l.trainer.Step(ctx, batch)
+	l.clocks.working.End()
 	if r.Discarded {
 		err = errors.Join(discarded(r), err)
 	}
@@ -259,6 +263,11 @@ func ratio(a, b float64) float64 {
 		return a / b
 	}
 	return 0
+}
+
+// Counts are the device's stage: how long steps took and no batch was there. Anybody may call it at any time.
+func (l *Loop) Counts() flow.Counts {
+	return flow.Counts{Name: flow.Device, Workers: 1, Busy: l.clocks.working.Total(), WaitInput: l.clocks.waiting.Total()}
 }
 
 // Step is the number of finished steps.

@@ -33,8 +33,12 @@ func (l *Loop) next(ctx context.Context, batches <-chan augment.Batch) (batch au
 			wait.since = time.Now()
 		}
 		began := time.Now()
+		if in != nil {
+			l.clocks.waiting.Begin()
+		}
 		e, err := l.idle(ctx, in, wait)
 		if in != nil {
+			l.clocks.waiting.End()
 			wait.idle += time.Since(began)
 			waited += time.Since(began)
 		}

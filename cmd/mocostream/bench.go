@@ -54,14 +54,18 @@ func (t *throughput) print(w io.Writer) error {
 	return err
 }
 
-// busy says in words that workers are what limits, or that they did not get the processors they asked for.
+// busy says in words that workers are what limits.
 func (t *throughput) busy(what string, share float64) string {
+	return fmt.Sprintf("%s: its %d workers are busy %.0f %% of the time", what, t.Workers, 100*share) + t.shared(share)
+}
+
+// shared says that workers who were busy for a share of the time did not get the processors that they asked for.
+func (t *throughput) shared(share float64) string {
 	entitled := float64(min(t.Workers, runtime.GOMAXPROCS(0)))
-	if t.Processors < 0.8*share*entitled {
-		return fmt.Sprintf("%s, on shared processors: %d workers wanted to run %.0f %% of the time and got %.1f of %.0f processors",
-			what, t.Workers, 100*share, t.Processors, entitled)
+	if t.Processors >= 0.8*share*entitled {
+		return ""
 	}
-	return fmt.Sprintf("%s: its %d workers are busy %.0f %% of the time", what, t.Workers, 100*share)
+	return fmt.Sprintf("; other programs had a share of the processors: this one got %.1f of %.0f", t.Processors, entitled)
 }
 
 // ratio is 0 where there is nothing to divide by.

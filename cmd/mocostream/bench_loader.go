@@ -9,6 +9,7 @@ import (
 	"mocostream/augment"
 	"mocostream/config"
 	"mocostream/ingest"
+	"mocostream/internal/flow"
 	"mocostream/loader"
 )
 
@@ -76,11 +77,12 @@ const (
 
 // loaderBench consumes the batches of a pipeline.
 type loaderBench struct {
-	line    *pipeline
-	batches <-chan augment.Batch
-	bad     map[ingest.ID]bool
-	taken   int
-	waited  time.Duration // for batches
+	line     *pipeline
+	governor *flow.Governor
+	batches  <-chan augment.Batch
+	bad      map[ingest.ID]bool
+	taken    int
+	waited   time.Duration // for batches
 }
 
 // measureLoader runs the pipeline over src for a warm-up and then for d.
@@ -96,7 +98,10 @@ func measureLoader(ctx context.Context, src source, c *config.Config, d time.Dur
 	if b.batches, err = b.line.start(ctx); err != nil {
 		return nil, err
 	}
+	b.governor = b.line.governor(nil)
+	stop := background(ctx, b.governor.Run)
 	result, err := b.measure(ctx, manifest.Samples(), d)
+	stop()
 	var bad *loader.TooManyBadError
 	switch stopErr := b.line.stop(); {
 	case errors.As(stopErr, &bad):
@@ -123,7 +128,7 @@ func (b *loaderBench) measure(ctx context.Context, images int64, d time.Duration
 	if err != nil {
 		return nil, err
 	}
-	return after.since(before, len(b.bad), b.line.session.config.Train.Batch), nil
+	return b.since(after, before), nil
 }
 
 // warm says whether images come out; with nothing but bad ones they never will.
@@ -180,10 +185,10 @@ func (b *loaderBench) release(batch augment.Batch) {
 
 // loaderSnapshot is the state of all counters at one instant.
 type loaderSnapshot struct {
-	at     time.Time
 	cpu    time.Duration
+	totals flow.Totals
 	fetch  loader.Stats
-	pool   augment.Stats
+	images uint64
 	taken  int
 	waited time.Duration
 }
@@ -191,67 +196,51 @@ type loaderSnapshot struct {
 func (b *loaderBench) snapshot() (loaderSnapshot, error) {
 	cpu, err := processTime()
 	return loaderSnapshot{
-		at: time.Now(), cpu: cpu, fetch: b.line.loader.Stats(), pool: b.line.pool.Stats(), taken: b.taken, waited: b.waited,
+		cpu: cpu, totals: b.line.totals(nil), fetch: b.line.loader.Stats(), images: b.line.pool.Stats().Images, taken: b.taken, waited: b.waited,
 	}, err
 }
 
 // The stages of bench loader. Shares are of the time measured, 0..1.
 type (
 	fetchStage struct {
+		flow.Stage
 		Readers     float64 `json:"readers_busy"` // mean number of reads going on
 		WaitBudget  float64 `json:"wait_budget"`  // loader.memory_limit was reached
-		WaitOutput  float64 `json:"wait_output"`  // a sample was ready and no worker free
 		BytesSecond float64 `json:"bytes_per_second"`
 		Rereads     uint64  `json:"rereads"`
 	}
-	augmentStage struct {
-		Busy       float64 `json:"busy"`        // of all workers' time
-		WaitInput  float64 `json:"wait_input"`  // a worker was idle and no sample there
-		WaitOutput float64 `json:"wait_output"` // a worker was idle and no buffer free
-	}
 	batchStage struct {
+		flow.Stage
 		Size      int     `json:"size"`
 		PerSecond float64 `json:"per_second"`
-		WaitInput float64 `json:"wait_input"`
+		Consumer  float64 `json:"wait_consumer"` // nobody had a batch to throw away
 	}
 )
 
 // since works out what happened between two snapshots.
-func (s loaderSnapshot) since(before loaderSnapshot, bad, batch int) *throughput {
-	wall := s.at.Sub(before.at)
-	share := func(d time.Duration) float64 { return ratio(d.Seconds(), wall.Seconds()) }
-	fetch := fetchStage{
-		Readers:     share(s.fetch.Source - before.fetch.Source),
-		WaitBudget:  min(share(s.fetch.BudgetWait-before.fetch.BudgetWait), 1),
-		WaitOutput:  min(share(s.fetch.ConsumerWait-before.fetch.ConsumerWait), 1),
-		BytesSecond: ratio(float64(s.fetch.Bytes-before.fetch.Bytes), wall.Seconds()),
-		Rereads:     s.fetch.Rereads - before.fetch.Rereads,
+func (b *loaderBench) since(s, before loaderSnapshot) *throughput {
+	f := s.totals.Since(before.totals)
+	rate := func(n float64) float64 { return ratio(n, f.Seconds) }
+	stages := map[string]any{}
+	for _, stage := range f.Stages {
+		switch stage.Name {
+		case flow.Fetch:
+			stages[stage.Name] = fetchStage{
+				Stage: stage, Readers: stage.Busy * float64(stage.Workers), WaitBudget: f.Memory,
+				BytesSecond: rate(float64(s.fetch.Bytes - before.fetch.Bytes)), Rereads: s.fetch.Rereads - before.fetch.Rereads,
+			}
+		case flow.Batch:
+			stages[stage.Name] = batchStage{
+				Stage: stage, Size: b.line.session.config.Train.Batch,
+				PerSecond: rate(float64(s.taken - before.taken)), Consumer: rate((s.waited - before.waited).Seconds()),
+			}
+		default:
+			stages[stage.Name] = stage
+		}
 	}
-	work := augmentStage{
-		Busy:       min(share(s.pool.Busy-before.pool.Busy)/float64(s.pool.Workers), 1), // a job counts when it ends
-		WaitInput:  share(s.pool.WaitInput - before.pool.WaitInput),
-		WaitOutput: share(s.pool.WaitOutput - before.pool.WaitOutput),
-	}
-	t := &throughput{Workers: s.pool.Workers, BadImages: bad, JPEG: jpegName(), Stages: map[string]any{
-		"fetch": fetch, "augment": work,
-		"batch": batchStage{Size: batch, PerSecond: ratio(float64(s.taken-before.taken), wall.Seconds()), WaitInput: share(s.waited - before.waited)},
-	}}
-	t.rates(s.pool.Images-before.pool.Images, wall, s.cpu-before.cpu)
-	t.Bottleneck = loaderBottleneck(t, fetch, work)
+	work, _ := f.Stage(flow.Augment)
+	t := &throughput{Workers: work.Workers, BadImages: len(b.bad), JPEG: jpegName(), Stages: stages}
+	t.rates(s.images-before.images, s.totals.At.Sub(before.totals.At), s.cpu-before.cpu)
+	t.Bottleneck = f.Judge(b.governor.Means).Words + t.shared(work.Busy)
 	return t
-}
-
-// loaderBottleneck names in a sentence what limits the throughput.
-func loaderBottleneck(t *throughput, fetch fetchStage, work augmentStage) string {
-	switch {
-	case work.Busy >= 0.8 || work.Busy >= work.WaitInput && work.Busy >= work.WaitOutput:
-		return t.busy("augmentation", work.Busy)
-	case work.WaitInput >= work.WaitOutput && fetch.WaitBudget > 0.5:
-		return fmt.Sprintf("memory: workers wait for images %.0f %% of the time while reading stands still at loader.memory_limit; raise it",
-			100*work.WaitInput)
-	case work.WaitInput >= work.WaitOutput:
-		return fmt.Sprintf("reading: workers wait for images %.0f %% of the time; a faster disk or tar shards would help",
-			100*work.WaitInput)
-	}
-	return fmt.Sprintf("batches: workers wait for a free buffer %.0f %% of the time; a smaller --batch would help", 100*work.WaitOutput)
 }

@@ -30,11 +30,12 @@ func TestBenchLoader(t *testing.T) {
 	stages := got["stages"].(map[string]any)
 	has(t, stages["augment"].(map[string]any), "busy")
 	has(t, stages["batch"].(map[string]any), "size", "per_second", "wait_input")
+	has(t, stages["order"].(map[string]any), "workers")
 	has(t, stages["fetch"].(map[string]any), "bytes_per_second")
 	for name, stage := range stages {
 		for key, v := range stage.(map[string]any) {
 			share := key == "busy" || strings.HasPrefix(key, "wait_")
-			if x := v.(float64); share && (x < 0 || x > 1.01) {
+			if x, _ := v.(float64); share && (x < 0 || x > 1.01) {
 				t.Errorf("%s of %s is %v, no share", key, name, x)
 			}
 		}
@@ -116,22 +117,12 @@ func TestBenchRefuses(t *testing.T) {
 	}
 }
 
-func TestLoaderBottleneck(t *testing.T) {
-	for want, c := range map[string]struct {
-		used  float64
-		fetch fetchStage
-		work  augmentStage
-	}{
-		"augmentation: its 1 workers":         {1, fetchStage{WaitOutput: 1}, augmentStage{Busy: 0.95}},
-		"augmentation, on shared processors":  {0.4, fetchStage{WaitOutput: 1}, augmentStage{Busy: 0.95}},
-		"reading: workers wait for images 70": {0.3, fetchStage{}, augmentStage{Busy: 0.3, WaitInput: 0.7}},
-		"memory: workers wait for images 70":  {0.3, fetchStage{WaitBudget: 0.9}, augmentStage{Busy: 0.3, WaitInput: 0.7}},
-		"batches: workers wait for a free":    {0.3, fetchStage{}, augmentStage{Busy: 0.2, WaitInput: 0.1, WaitOutput: 0.7}},
-	} {
-		got := loaderBottleneck(&throughput{Workers: 1, Processors: c.used}, c.fetch, c.work)
-		if !strings.HasPrefix(got, want) {
-			t.Errorf("%q, want %q ...", got, want)
-		}
+func TestSharedProcessorsAreNamed(t *testing.T) {
+	if got := (&throughput{Workers: 1, Processors: 0.4}).busy("decoding", 0.95); !strings.Contains(got, "got 0.4 of 1") {
+		t.Errorf("%q", got)
+	}
+	if got := (&throughput{Workers: 1, Processors: 0.9}).busy("decoding", 0.95); strings.Contains(got, "other programs") {
+		t.Errorf("%q", got)
 	}
 }
 

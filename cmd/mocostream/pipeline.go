@@ -17,6 +17,8 @@ type pipeline struct {
 	loader  sampleLoader
 	pool    *augment.Pool
 
+	samples chan loader.Sample // from loader to pool
+
 	group  *errgroup.Group
 	cancel context.CancelFunc
 }
@@ -42,19 +44,20 @@ func (p *pipeline) start(ctx context.Context) (<-chan augment.Batch, error) {
 	p.loader = p.session.in.loader(loaderOptions(c, p.first))
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.group, ctx = errgroup.WithContext(ctx)
-	samples, batches := make(chan loader.Sample, c.Train.Batch), make(chan augment.Batch)
+	batches := make(chan augment.Batch)
+	p.samples = make(chan loader.Sample, c.Train.Batch)
 	ended := make(chan struct{})
 	p.group.Go(func() error {
-		err := p.loader.Run(ctx, samples)
+		err := p.loader.Run(ctx, p.samples)
 		if err == nil {
 			close(ended)
 		}
 		return err
 	})
-	drawn := samples
+	drawn := p.samples
 	if replay := p.session.replay; replay != nil {
 		drawn = make(chan loader.Sample)
-		p.group.Go(func() error { return replay.Run(ctx, samples, ended, drawn) })
+		p.group.Go(func() error { return replay.Run(ctx, p.samples, ended, drawn) })
 	}
 	p.group.Go(func() error { return p.pool.Run(ctx, drawn, batches) })
 	return batches, nil
@@ -63,8 +66,12 @@ func (p *pipeline) start(ctx context.Context) (<-chan augment.Batch, error) {
 // stop ends the stages and returns what ended them before, if anything did.
 func (p *pipeline) stop() error {
 	p.cancel()
-	if err := p.group.Wait(); !errors.Is(err, context.Canceled) {
-		return err
+	err := p.group.Wait()
+	for s := range p.samples { // what the loader sent when the pool had ended
+		s.Release()
 	}
-	return nil
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }

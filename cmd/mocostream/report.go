@@ -77,9 +77,10 @@ type summary struct {
 	Backend         string         `json:"backend"`
 	Seconds         float64        `json:"seconds"` // of training, all processes together
 	ImagesPerSecond float64        `json:"images_per_second"`
-	Queue           int            `json:"queue,omitempty"`     // its length
-	Negatives       int            `json:"negatives,omitempty"` // of a query
-	Guess           float64        `json:"guess,omitempty"`     // the loss of guessing
+	Bottleneck      string         `json:"bottleneck,omitempty"` // of the process that came to the end, in words
+	Queue           int            `json:"queue,omitempty"`      // its length
+	Negatives       int            `json:"negatives,omitempty"`  // of a query
+	Guess           float64        `json:"guess,omitempty"`      // the loss of guessing
 	Scores          []report.Score `json:"scores,omitempty"`
 	Classes         int            `json:"classes,omitempty"`
 	Queries         int            `json:"queries,omitempty"`
@@ -151,7 +152,7 @@ func reportData(ck *train.Checkpoint, s summary, h sink.History) report.Data {
 		Title: title, Created: time.Now(), Note: s.Note,
 		Summary: report.Summary{
 			Steps: ck.Step, Samples: ck.Samples, Backend: s.Backend, ImagesPerSecond: s.ImagesPerSecond,
-			Duration: time.Duration(s.Seconds * float64(time.Second)),
+			Duration: time.Duration(s.Seconds * float64(time.Second)), Bottleneck: s.Bottleneck,
 		},
 		Evaluation: report.Evaluation{Scores: s.Scores, Classes: s.Classes, Queries: s.Queries},
 		Steps:      h.Steps, Probes: h.Probes, Drift: h.Drift, QueueSize: int64(s.Queue), Negatives: int64(s.Negatives), Guess: s.Guess,
@@ -209,6 +210,7 @@ func (s *session) finish(ctx context.Context, sum train.Summary) (string, error)
 	if transfer, known := s.monitors.forgetting.BackwardTransfer(); known {
 		kept.BackwardTransfer = &transfer
 	}
+	kept.Bottleneck = s.governor.Overall().Judge(s.governor.Means).Words
 	if sum.ImagesPerSecond > 0 {
 		kept.ImagesPerSecond = sum.ImagesPerSecond
 		kept.Seconds += float64(sum.Samples-s.startSamples()) / sum.ImagesPerSecond

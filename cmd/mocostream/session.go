@@ -18,6 +18,7 @@ import (
 	"mocostream/internal/cliprogress"
 	"mocostream/internal/control"
 	"mocostream/internal/failpoint"
+	"mocostream/internal/flow"
 	"mocostream/internal/safetensors"
 	"mocostream/loader"
 	"mocostream/sink"
@@ -64,6 +65,7 @@ type session struct {
 	backend    *train.Backend
 	trainer    *train.Trainer
 	loop       *train.Loop
+	governor   *flow.Governor // of the pipeline; nil before there is one
 
 	from     *train.Checkpoint // nil at the start
 	fromName string
@@ -381,6 +383,7 @@ func (s *session) trainOn(ctx context.Context, stop <-chan struct{}, bar *clipro
 	if err != nil {
 		return train.Summary{}, err
 	}
+	defer s.govern(ctx, line)()
 	s.watch.attach(s, line)
 	s.watch.state.Ready()
 	defer s.embed(ctx)()
@@ -399,16 +402,7 @@ func (s *session) embed(ctx context.Context) (stop func()) {
 	if s.embeddings == nil {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.embeddings.run(ctx)
-	}()
-	return func() {
-		cancel()
-		<-ended
-	}
+	return background(ctx, s.embeddings.run)
 }
 
 func (s *session) loopOptions(stop <-chan struct{}) train.LoopOptions {
@@ -496,6 +490,9 @@ func (s *session) step(ctx context.Context, r train.StepResult, bar *cliprogress
 func (s *session) note() string {
 	if n := s.trainer.Discards().Total; n > 0 {
 		return fmt.Sprintf("%d steps discarded", n)
+	}
+	if j := s.governor.Latest(); j.Stage != flow.Device {
+		return j.Words
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 	"mocostream/augment"
 	"mocostream/ingest/s3"
 	"mocostream/internal/control"
+	"mocostream/internal/flow"
 	"mocostream/loader"
 	"mocostream/sink"
 	"mocostream/train"
@@ -185,12 +186,23 @@ type runStatus struct {
 	Objects    *sink.ObjectStats     `json:"objects,omitempty"`
 	Loader     sink.LoaderStats      `json:"loader"`
 	Replay     *sink.ReplayStats     `json:"replay,omitempty"`
+	Flow       flowStatus            `json:"flow"`
+}
+
+// flowStatus is what the stages of the pipeline did in about the last minute.
+type flowStatus struct {
+	Bottleneck flow.Judgement `json:"bottleneck"`
+	flow.Figures
 }
 
 // attach has metrics and status ask the run's parts where they stand, from now on.
 func (w *watch) attach(s *session, line *pipeline) {
-	stats := func() sink.LoaderStats { return s.in.loaderStats(line.loader.Stats()) }
-	feeds := sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats}
+	stats := func() sink.LoaderStats {
+		l := s.in.loaderStats(line.loader.Stats())
+		l.BatchesQueued = line.pool.Stats().Delivered
+		return l
+	}
+	feeds := sink.Feeds{State: w.state.Snapshot, Partitions: s.in.partitions, Objects: s.in.objects, Loader: stats, Flow: s.governor.Figures}
 	if s.replay != nil {
 		feeds.Replay = s.replay.stats
 	}
@@ -200,6 +212,8 @@ func (w *watch) attach(s *session, line *pipeline) {
 	defer w.mu.Unlock()
 	w.ask = func(r *runStatus) {
 		r.Partitions, r.Loader = s.in.partitions(), stats()
+		r.Flow.Figures = s.governor.Figures()
+		r.Flow.Bottleneck = r.Flow.Judge(s.governor.Means)
 		for _, p := range r.Partitions {
 			r.LagRecords += p.LagRecords
 		}

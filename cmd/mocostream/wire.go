@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"mocostream/augment"
@@ -104,10 +105,24 @@ func badRule(c *config.Config) loader.BadRule {
 func poolOptions(c *config.Config, start loader.Token) augment.PoolOptions {
 	l := c.Loader
 	return augment.PoolOptions{
-		Workers: l.Workers, Batch: c.Train.Batch, Size: c.Augment.Size, Seed: c.Train.Seed,
+		Workers: workersOf(l), Batch: c.Train.Batch, Size: c.Augment.Size, Seed: c.Train.Seed,
 		Bad:   badRule(c),
 		Start: start.Clone(), KeepDeadImages: l.StoreImages,
 	}
+}
+
+// workersOf is how many workers there may be.
+func workersOf(l config.Loader) int {
+	processors := runtime.GOMAXPROCS(0)
+	switch {
+	case l.Workers > 0:
+		return l.Workers
+	case l.CPULimit > 0:
+		return l.CPULimit
+	case processors > 4:
+		return processors - 1
+	}
+	return processors
 }
 
 func encoderOptions(t config.Train) train.EncoderOptions {
@@ -204,7 +219,7 @@ func embedderOptions(c *config.Config) train.EmbedderOptions {
 func evalOptions(c *config.Config) eval.Options {
 	return eval.Options{
 		Size: c.Augment.Size, Batch: evalBatch, Limits: limitsOf(c),
-		Workers: c.Loader.Workers, MemoryLimit: c.Loader.MemoryLimit,
+		Workers: workersOf(c.Loader), MemoryLimit: c.Loader.MemoryLimit,
 	}
 }
 

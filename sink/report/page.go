@@ -24,6 +24,7 @@ type page struct {
 	Bars        []bar
 	BarsAbout   string
 	Cards       []card
+	Bottleneck  string
 	Charts      []chart
 	Pictures    []picture
 	Config      []settingGroup
@@ -66,7 +67,7 @@ func newPage(d Data) (page, error) {
 		return page{}, fmt.Errorf("read report style: %w", err)
 	}
 	p := page{
-		Style: template.CSS(css), Title: d.Title, Note: d.Note, Backend: d.Summary.Backend,
+		Style: template.CSS(css), Title: d.Title, Note: d.Note, Backend: d.Summary.Backend, Bottleneck: d.Summary.Bottleneck,
 		Headline: d.Evaluation.headline(), Bars: d.Evaluation.drawBars(), BarsAbout: d.Evaluation.about(),
 		Charts: charts(d), Config: grouped(d.Config), Versions: Settings(d.Versions),
 	}

@@ -56,7 +56,8 @@ type Summary struct {
 	Duration        time.Duration
 	ImagesPerSecond float64
 	Backend         string
-	DeadLetters     int64 // images that could not be used
+	DeadLetters     int64  // images that could not be used
+	Bottleneck      string // what limited the speed, in words; "" if not known
 }
 
 // Evaluation is a weighted k-NN classification of backbone features, and what it is compared with.
