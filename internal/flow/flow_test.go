@@ -171,7 +171,10 @@ func TestGateLetsSoManyIn(t *testing.T) {
 		g.Leave()
 		expect(4, "once all have left")
 		g.Leave()
-		go func() { inside <- g.Enter() && g.Enter() }()
+		go func() {
+			first := g.Enter()
+			inside <- first && g.Enter()
+		}()
 		g.Close()
 		synctest.Wait()
 		if g.Limit() != 1 || g.Enter() {
